@@ -1,0 +1,59 @@
+"""Bayesian Gaussian mixtures: declared in NumPyro, fitted by every engine, answered as ArviZ trees.
+
+The names below are imported when they are first used, so that ``bgmm --help`` need not wait for JAX.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bgmm import models as models
+    from bgmm.core.distributions import GaussianMixture as GaussianMixture
+    from bgmm.data.examples import galaxies as galaxies
+    from bgmm.data.examples import old_faithful as old_faithful
+    from bgmm.engines.em import EM as EM
+    from bgmm.engines.nuts import NUTS as NUTS
+    from bgmm.fitting import fit as fit
+    from bgmm.posterior.occupied import n_occupied as n_occupied
+    from bgmm.posterior.predict import log_density as log_density
+    from bgmm.posterior.predict import membership as membership
+    from bgmm.posterior.predict import sample as sample
+    from bgmm.posterior.relabel import relabel as relabel
+    from bgmm.show.plots import plot_clusters as plot_clusters
+    from bgmm.show.plots import plot_occupied as plot_occupied
+    from bgmm.tree import load as load
+    from bgmm.tree import save as save
+
+_HOME = {
+    "EM": "bgmm.engines.em",
+    "GaussianMixture": "bgmm.core.distributions",
+    "NUTS": "bgmm.engines.nuts",
+    "fit": "bgmm.fitting",
+    "galaxies": "bgmm.data.examples",
+    "load": "bgmm.tree",
+    "log_density": "bgmm.posterior.predict",
+    "membership": "bgmm.posterior.predict",
+    "n_occupied": "bgmm.posterior.occupied",
+    "old_faithful": "bgmm.data.examples",
+    "plot_clusters": "bgmm.show.plots",
+    "plot_occupied": "bgmm.show.plots",
+    "relabel": "bgmm.posterior.relabel",
+    "sample": "bgmm.posterior.predict",
+    "save": "bgmm.tree",
+}
+
+__all__ = [*sorted(_HOME), "models"]  # noqa: PLE0604 (all of them strings)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "models":
+        return import_module("bgmm.models")
+    if name not in _HOME:
+        raise AttributeError(f"module 'bgmm' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

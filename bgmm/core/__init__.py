@@ -1,0 +1,1 @@
+"""The maths: leaf modules of pure functions on arrays."""

@@ -1,0 +1,203 @@
+"""One pass over the data: natural parameters in, log likelihood and expected sufficient statistics out.
+
+The rows are stored as blocks (n_blocks, D, B), rows last, so that a pass is, block by block,
+
+    logits = eta (K,P) @ T (P,B),    softmax over components,    S += R (K,B) @ T' (B,P)
+
+in one scan: neither the N x K responsibilities nor the N x P features ever exist in memory. The log likelihood
+sum_n c_n log p(x_n) has S as its derivative with respect to eta, so one pass gives value and gradient (``custom_jvp``,
+which unlike ``custom_vjp`` leaves Hessians possible).
+
+Missing values: rows are sorted by which coordinates they observe, and each block holds one such pattern, for which
+eta is marginalised first (``gaussian.marginal``). Complete data are the case of one pattern.
+
+Products lose about eps * (distance / sd)^2 when tight components lie far from the origin. Given ``centres`` (K, D), the
+features of component k are those of x - centre_k instead, and eta must be stated about these centres: slower, and exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Bool, Float, Int
+
+from bgmm.core import gaussian
+
+_BLOCK_BYTES = 384 * 1024  # T of a block: between 50 KB and 1 MB the speed is flat, at 10 MB two to three times slower
+_BLOCK_OVERHEAD = 64  # a block costs about as much as this many rows before its first row
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Blocks:
+    """Rows in blocks: values (zero where missing), observation weights (zero in padding), and each block's pattern."""
+
+    x: Float[Array, "n_blocks d b"]
+    weights: Float[Array, "n_blocks b"]
+    pattern: Int[Array, " n_blocks"]
+    observed: Bool[Array, "m d"]
+    position: Int[Array, " n"]  # of each row among the n_blocks * b places
+    complete: bool = field(metadata={"static": True})  # no value is missing
+
+    @property
+    def total_weight(self) -> Float[Array, ""]:
+        """Sum of the observation weights: N when none were given."""
+        return self.weights.sum()
+
+    def in_order(self, places: Float[Array, "n_blocks b *rest"]) -> Float[Array, "n *rest"]:
+        """Values computed block by block, in the order of the rows they belong to."""
+        return places.reshape(-1, *places.shape[2:])[self.position]
+
+
+def bucket(n: int) -> int:
+    """The smallest of 8, 9, ..., 16, 18, ..., 32, 36, ... that holds n: few shapes to compile, at most 1/8 of padding."""
+    step = 2 ** max(0, (max(n, 1) - 1).bit_length() - 4)
+    return max(8, -(-n // step) * step)
+
+
+def _block_size(counts: np.ndarray, d: int) -> int:
+    """Rows in a block, a power of two unless one block holds everything: small enough for the cache, few padded."""
+    p = (d + 1) * (d + 2) // 2
+    largest = int(np.clip(2 ** round(np.log2(_BLOCK_BYTES / (8 * p))), 128, 4096))
+    if counts.size == 1:
+        return min(largest, bucket(int(counts[0])))
+    sizes = [2**i for i in range(3, largest.bit_length())]
+    return min(sizes, key=lambda b: int((-(-counts // b) * (b + _BLOCK_OVERHEAD)).sum()))
+
+
+def make_blocks(x: np.ndarray, weights: np.ndarray | None = None, block_size: int | None = None) -> Blocks:
+    """Blocks of the rows of ``x`` (n, d), where NaN marks a missing value; ``weights`` (n,) are observation weights."""
+    x = np.asarray(x, np.float64)
+    n, d = x.shape
+    c = np.ones(n) if weights is None else np.asarray(weights, np.float64)
+    observed, pattern_of = np.unique(~np.isnan(x), axis=0, return_inverse=True)
+    pattern_of = pattern_of.reshape(-1)
+    counts = np.bincount(pattern_of, minlength=len(observed))
+    b = block_size or _block_size(counts, d)
+    blocks_of = -(-counts // b)
+    first_place = np.concatenate([[0], np.cumsum(blocks_of)[:-1]]) * b
+    order = np.argsort(pattern_of, kind="stable")
+    rank_in_pattern = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+    position = np.empty(n, np.int64)
+    position[order] = first_place[pattern_of[order]] + rank_in_pattern
+    n_blocks = bucket(int(blocks_of.sum())) if blocks_of.sum() > 1 else 1
+    values, c_places = np.zeros((n_blocks * b, d)), np.zeros(n_blocks * b)
+    values[position], c_places[position] = np.nan_to_num(x), c
+    pattern = np.zeros(n_blocks, np.int64)
+    pattern[: blocks_of.sum()] = np.repeat(np.arange(len(observed)), blocks_of)
+    return Blocks(
+        x=jnp.asarray(np.ascontiguousarray(values.reshape(n_blocks, b, d).transpose(0, 2, 1))),
+        weights=jnp.asarray(c_places.reshape(n_blocks, b)),
+        pattern=jnp.asarray(pattern),
+        observed=jnp.asarray(observed),
+        position=jnp.asarray(position),
+        complete=bool(observed.all()),
+    )
+
+
+def stack_rows(rows: Float[Array, "n d"]) -> Blocks:
+    """Blocks of complete rows of unit weight, inside or outside of a traced function."""
+    n, d = rows.shape
+    b = _block_size(np.array([n]), d)
+    n_blocks = max(1, -(-n // b))
+    padded = jnp.pad(rows, ((0, n_blocks * b - n), (0, 0)))
+    place = jnp.arange(n_blocks * b)
+    return Blocks(
+        x=padded.reshape(n_blocks, b, d).transpose(0, 2, 1),
+        weights=(place < n).astype(rows.dtype).reshape(n_blocks, b),
+        pattern=jnp.zeros(n_blocks, int),
+        observed=jnp.ones((1, d), bool),
+        position=place[:n],
+        complete=True,
+    )
+
+
+def _logits(eta_b: Float[Array, "k p"], x: Float[Array, "d b"], centres, seen: Bool[Array, " d"]):
+    """Log joint density of each component and column of x, and the features that it is linear in: T(x), shared or own."""
+    if centres is None:
+        t = gaussian.features(x)
+        return eta_b @ t, t
+    t = jax.vmap(gaussian.features)((x[None] - centres[:, :, None]) * seen[None, :, None])
+    return jnp.einsum("kp,kpb->kb", eta_b, t), t
+
+
+def _by_pattern(eta: Float[Array, "k p"], blocks: Blocks) -> Float[Array, "m k p"]:
+    """eta of each pattern of observed coordinates."""
+    if blocks.complete:
+        return eta[None]
+    return jax.vmap(gaussian.marginal, in_axes=(None, 0))(eta, blocks.observed)
+
+
+def _pass(etas: Float[Array, "m k p"], blocks: Blocks, centres) -> tuple[Float[Array, ""], Float[Array, "m k p"]]:
+    """Log likelihood and its derivative with respect to the natural parameters of every pattern, in one scan."""
+
+    def step(carry, block):
+        total, statistics = carry
+        x, c, m = block
+        logits, t = _logits(etas[m], x, centres, blocks.observed[m])
+        log_p = logsumexp(logits, axis=0)
+        r = jnp.exp(logits - log_p[None]) * c[None]
+        s = r @ t.T if centres is None else jnp.einsum("kb,kpb->kp", r, t)
+        return (total + c @ log_p, statistics.at[m].add(s)), None
+
+    start = (jnp.zeros((), etas.dtype), jnp.zeros_like(etas))
+    return jax.lax.scan(step, start, (blocks.x, blocks.weights, blocks.pattern))[0]
+
+
+@jax.custom_jvp
+def _log_likelihood(etas, blocks, centres):
+    return _pass(etas, blocks, centres)[0]
+
+
+@_log_likelihood.defjvp
+def _log_likelihood_jvp(primals, tangents):
+    value, statistics = _pass(*primals)
+    return value, jnp.vdot(statistics, tangents[0])
+
+
+def log_likelihood(eta: Float[Array, "k p"], blocks: Blocks, centres: Float[Array, "k d"] | None = None) -> Float[Array, ""]:
+    """sum_n c_n log sum_k exp <eta_k, T(x_n)>; differentiable in eta, any number of times."""
+    return _log_likelihood(_by_pattern(eta, blocks), *jax.lax.stop_gradient((blocks, centres)))
+
+
+def expected_statistics(
+    eta: Float[Array, "k p"], blocks: Blocks, centres: Float[Array, "k d"] | None = None
+) -> tuple[Float[Array, ""], Float[Array, "k p"]]:
+    """Log likelihood and S = sum_n c_n E[1(z_n = k) T(x_n) | observed part of x_n]: the E-step."""
+    return jax.value_and_grad(log_likelihood)(eta, blocks, centres)
+
+
+def _rows(function, eta, blocks: Blocks, centres):
+    """``function(logits)`` of each block, whose last axis is rows, put back in the order of the rows."""
+    etas = _by_pattern(eta, blocks)
+
+    @jax.checkpoint
+    def of_block(block):
+        x, m, extra = block
+        return jnp.moveaxis(function(_logits(etas[m], x, centres, blocks.observed[m])[0], extra), -1, 0)
+
+    return lambda extra: blocks.in_order(jax.lax.map(of_block, (blocks.x, blocks.pattern, extra)))
+
+
+def log_likelihood_rows(eta, blocks: Blocks, centres=None) -> Float[Array, " n"]:
+    """log p(x_n) of each row, of its observed part where values are missing."""
+    return _rows(lambda logits, _: logsumexp(logits, axis=0), eta, blocks, centres)(blocks.weights)
+
+
+def responsibilities(eta, blocks: Blocks, centres=None) -> Float[Array, "n k"]:
+    """p(z_n = k | x_n) of each row."""
+    return _rows(lambda logits, _: jax.nn.softmax(logits, axis=0), eta, blocks, centres)(blocks.weights)
+
+
+def assignments(eta, blocks: Blocks, centres=None, *, key: Array) -> Int[Array, " n"]:
+    """One draw of each row's component from its responsibilities (the Gumbel-max trick)."""
+    keys = jax.random.split(key, blocks.x.shape[0])
+
+    def draw(logits, k):
+        return jnp.argmax(logits + jax.random.gumbel(k, logits.shape, logits.dtype), axis=0)
+
+    return _rows(draw, eta, blocks, centres)(keys)

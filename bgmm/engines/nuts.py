@@ -1,0 +1,183 @@
+"""NUTS (Hoffman and Gelman 2014) through NumPyro, from the modes that restarts found.
+
+The modes are those of the unconstrained log posterior, Jacobian included. Each chain draws its mode in proportion to the
+Laplace mass exp(log posterior) (2 pi)^(D/2) |H|^(-1/2), H the Hessian of the negative log posterior there, and moves in
+the coordinates u of z = mode + H^(-1/2) u, where the posterior is about standard normal. All chains run in one program,
+compiled once for any number of draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpyro.infer.hmc import hmc
+from tqdm.auto import tqdm
+
+from bgmm.core.checks import check_between, check_count
+from bgmm.core.gaussian import LOG_2PI
+from bgmm.core.target import Target
+from bgmm.engines.draws import Draws, from_unconstrained
+from bgmm.engines.em import EM, climb
+
+_CHUNK = 100  # draws between two looks of the progress bar
+_FLATTEST = 0.01  # least curvature believed at a mode: a direction without data has its prior's, of order one
+_SAME_MODE = 1e-3  # nats
+
+
+class Modes(NamedTuple):
+    """Distinct modes of the unconstrained log posterior, heaviest first."""
+
+    z: Float[Array, "m z"]
+    log_posterior: Float[Array, " m"]
+    mass: Float[Array, " m"]  # Laplace mass, sums to one
+    factor: Float[Array, "m z z"]  # H^(-1/2): columns are unit steps along which the posterior is about standard normal
+    n_found: Float[Array, " m"]  # restarts that ended here
+
+
+@dataclass(frozen=True)
+class NUTS:
+    """Settings of NUTS.
+
+    :param n_draws: kept from each chain.
+    :param n_chains: independent chains, run side by side.
+    :param n_warmup: steps of each chain in which the step size and the mass are adapted; not kept.
+    :param target_accept: acceptance probability that the step size is adapted to; raise it when there are divergences.
+    :param max_tree_depth: at most 2^depth leapfrog steps a draw.
+    :param n_starts: restarts among which the modes are sought.
+    """
+
+    n_draws: int = 1000
+    n_chains: int = 4
+    n_warmup: int = 500
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+    n_starts: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("n_draws", "n_chains", "n_warmup", "max_tree_depth", "n_starts"):
+            check_count(name, getattr(self, name))
+        check_between("target_accept", self.target_accept, 0.0, 1.0)
+
+    def run(self, target: Target, *, key: Array) -> Draws:
+        """``n_chains`` x ``n_draws`` draws of the posterior."""
+        key_modes, key_chains, key_sample = jax.random.split(key, 3)
+        target, modes = find_modes(target, self.n_starts, key=key_modes)
+        chosen = np.asarray(jax.random.choice(key_chains, len(modes.mass), (self.n_chains,), p=jnp.asarray(modes.mass)))
+        z, stats = sample_from(target, self, modes.z[chosen], modes.factor[chosen], key=key_sample)
+        mixture, sites, log_prior = from_unconstrained(target, z)
+        stats |= {
+            "log_prior": log_prior,
+            "mode": chosen,
+            "mode_log_posterior": modes.log_posterior,
+            "mode_mass": modes.mass,
+            "mode_starts": modes.n_found,
+        }
+        dims = {"mode": ["chain"]} | {f"mode_{name}": ["mode_rank"] for name in ("log_posterior", "mass", "starts")}
+        return Draws(mixture, sites, stats, dims, self._warnings(stats))
+
+    def _warnings(self, stats: dict[str, np.ndarray]) -> list[str]:
+        said = []
+        if n := int(stats["diverging"].sum()):
+            said.append(f"{n} of {stats['diverging'].size} draws diverged; raise target_accept, or look at what the model allows")
+        if n := int((stats["tree_depth"] >= self.max_tree_depth).sum()):
+            said.append(f"{n} draws reached the maximum tree depth of {self.max_tree_depth}; raise max_tree_depth")
+        return said
+
+
+def find_modes(target: Target, n_starts: int, *, key: Array) -> tuple[Target, Modes]:
+    """The distinct modes that restarts reach, with their Laplace masses (and the target, with exact features if needed)."""
+    target, climbs = climb(target, EM(n_starts=n_starts), jacobian=True, key=key)
+    height = np.where(np.isfinite(climbs.objective), climbs.objective, -np.inf)
+    if not np.isfinite(height).any():
+        raise ValueError("the log posterior is not finite anywhere the restarts looked; check the model's priors against the data")
+    order = np.argsort(-height)
+    z, height, ended = np.asarray(climbs.z)[order], height[order], np.asarray(climbs.converged)[order]
+    ended |= ~ended.any()
+    z, height = z[ended], height[ended]
+    first = np.flatnonzero(np.concatenate([[True], -np.diff(height) > _SAME_MODE]))
+    factor, log_det = _laplace(target, jnp.asarray(z[first]))
+    log_mass = height[first] + 0.5 * target.n_dim * LOG_2PI - 0.5 * np.asarray(log_det)
+    mass = np.exp(log_mass - log_mass.max())
+    by_mass = np.argsort(-mass)
+    n_found = np.diff(np.append(first, len(height)))
+    modes = Modes(z[first], height[first], mass / mass.sum(), np.asarray(factor), n_found)
+    return target, Modes(*(a[by_mass] for a in modes))
+
+
+@jax.jit
+def _laplace(target: Target, z: Float[Array, "m z"]) -> tuple[Float[Array, "m z z"], Float[Array, " m"]]:
+    """H^(-1/2) and log|H| at each mode, flat directions held to a least curvature."""
+
+    def one(z):
+        curvature, axes = jnp.linalg.eigh(jax.hessian(lambda z: -target.log_posterior(z, jacobian=True))(z))
+        curvature = jnp.maximum(curvature, _FLATTEST)
+        return axes / jnp.sqrt(curvature)[None], jnp.log(curvature).sum()
+
+    return jax.lax.map(one, z)
+
+
+@lru_cache
+def _kernel(settings: NUTS):
+    """Compiled start and advance of vectorised chains; the target and each chain's frame are arguments, so nothing recompiles."""
+
+    def potential(target, mode, factor):
+        return lambda u: -target.log_posterior(mode + factor @ u, jacobian=True)
+
+    begin, move = hmc(potential_fn_gen=potential, algo="NUTS")
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(None, 0, 0, 0))
+    def start(target, mode, factor, key):
+        key_start, key_chain = jax.random.split(key)
+        u = jax.random.normal(key_start, mode.shape, mode.dtype)
+        return begin(
+            u,
+            num_warmup=settings.n_warmup,
+            target_accept_prob=settings.target_accept,
+            max_tree_depth=settings.max_tree_depth,
+            model_args=(target, mode, factor),
+            rng_key=key_chain,
+        )
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None, 0, 0))
+    def advance(state, target, mode, factor):
+        def step(state, _):
+            state = move(state, model_args=(target, mode, factor))
+            return state, (mode + factor @ state.z, state)
+
+        state, (z, states) = jax.lax.scan(step, state, length=_CHUNK)
+        kept = {
+            "lp": -states.potential_energy,
+            "energy": states.energy,
+            "n_steps": states.num_steps,
+            "tree_depth": jnp.ceil(jnp.log2(states.num_steps + 1.0)).astype(int),
+            "acceptance_rate": states.accept_prob,
+            "step_size": states.adapt_state.step_size,
+            "diverging": states.diverging,
+        }
+        return state, (z, kept)
+
+    return start, advance
+
+
+def sample_from(target: Target, settings: NUTS, z: Array, factor: Array, *, key: Array) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Run one chain from each mode z (c, D) with its own frame ``factor`` (c, D, D): draws (c, s, D) and their statistics."""
+    start, advance = _kernel(settings)
+    z, factor = jnp.asarray(z), jnp.asarray(factor)
+    state = start(target, z, factor, jax.random.split(key, len(z)))
+    n_steps = settings.n_warmup + settings.n_draws
+    chunks = []
+    with tqdm(total=n_steps, desc="NUTS", unit="draw", disable=None, leave=False) as progress:
+        for done in range(0, n_steps, _CHUNK):
+            state, chunk = advance(state, target, z, factor)
+            chunks.append(jax.device_get(chunk))
+            progress.update(min(_CHUNK, n_steps - done))
+    z, stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, settings.n_warmup : n_steps], *chunks)
+    return z, stats

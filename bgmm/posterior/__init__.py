@@ -1,0 +1,1 @@
+"""What is asked: functions of an ArviZ tree."""

@@ -1,0 +1,109 @@
+"""The mixtures of a tree evaluated at rows: one pass per draw, folded over the draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Bool, Float
+
+from bgmm.core import gaussian, one_pass
+from bgmm.core.gaussian import Parameters
+from bgmm.core.one_pass import Blocks
+from bgmm.core.scaling import Scaling
+from bgmm.data.table import as_table
+from bgmm.tree import features_of, observed, parameters
+
+
+class Evaluation(NamedTuple):
+    """Draws and rows, both standardised, ready for the kernel."""
+
+    mixture: Parameters  # one leading axis: draws
+    blocks: Blocks
+    log_volume: Float[np.ndarray, " n"]  # of each row: what its log density in the user's units has less
+    centred: bool
+
+
+def evaluation(tree: xr.DataTree, x=None) -> Evaluation:
+    """The draws of ``tree`` at ``x``, or at the rows that it was fitted to."""
+    mixture, scaling = parameters(tree)
+    return at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x))
+
+
+def at_rows(mixture: Parameters, scaling: Scaling, rows: Float[np.ndarray, "n d"]) -> Evaluation:
+    """Standardised draws at rows in the user's units."""
+    log_volume = -((~np.isnan(rows)) @ np.log(np.asarray(scaling.scale)))
+    blocks = one_pass.make_blocks(scaling.standardise(rows))
+    return Evaluation(mixture, blocks, log_volume, gaussian.needs_own_centres(mixture))
+
+
+def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
+    """``x`` as rows with the features that the tree was fitted to, by name when both have names."""
+    features = features_of(tree)
+    named = hasattr(x, "columns")
+    table = as_table(x, columns=features if named else None, least_rows=1)
+    if len(table.features) != len(features):
+        raise ValueError(f"x has {len(table.features)} columns, and the model was fitted to {len(features)}: {', '.join(features)}")
+    return table.values
+
+
+@partial(jax.jit, static_argnames=("function", "centred"))
+def _each(function: Callable, mixture: Parameters, blocks: Blocks, centred: bool, *arguments):
+    """``function(eta, blocks, centres, *arguments)`` of every draw."""
+
+    def one(of_draw):
+        mixture, *rest = of_draw
+        centres = gaussian.own_centres(mixture, centred)
+        return function(gaussian.natural(mixture, centres), blocks, centres, *rest)
+
+    return jax.lax.map(one, (mixture, *arguments))
+
+
+@partial(jax.jit, static_argnames=("function", "fold", "centred"))
+def _folded(function: Callable, fold: Callable, start: Array, mixture: Parameters, blocks: Blocks, centred: bool):
+    """``fold`` of ``function(eta, blocks, centres)`` over the draws, held one at a time."""
+
+    def step(total, mixture):
+        centres = gaussian.own_centres(mixture, centred)
+        return fold(total, function(gaussian.natural(mixture, centres), blocks, centres)), None
+
+    return jax.lax.scan(step, start, mixture)[0]
+
+
+def log_likelihoods(at: Evaluation) -> Float[np.ndarray, "s n"]:
+    """log p(x_n | draw s), in the user's units."""
+    return np.asarray(_each(one_pass.log_likelihood_rows, at.mixture, at.blocks, at.centred)) + at.log_volume
+
+
+def responsibilities(at: Evaluation) -> Float[np.ndarray, "s n k"]:
+    """p(z_n = k | x_n, draw s): keep the rows few."""
+    return np.asarray(_each(one_pass.responsibilities, at.mixture, at.blocks, at.centred))
+
+
+def mean_log_density(at: Evaluation) -> Float[np.ndarray, " n"]:
+    """log (1/S) sum_s p(x_n | draw s), in the user's units."""
+    start = jnp.full(at.blocks.position.shape, -jnp.inf)
+    total = _folded(one_pass.log_likelihood_rows, jnp.logaddexp, start, at.mixture, at.blocks, at.centred)
+    return np.asarray(total) - np.log(len(at.mixture.means)) + at.log_volume
+
+
+def mean_responsibilities(at: Evaluation) -> Float[np.ndarray, "n k"]:
+    """(1/S) sum_s p(z_n = k | x_n, draw s)."""
+    start = jnp.zeros((*at.blocks.position.shape, at.mixture.means.shape[1]))
+    return np.asarray(_folded(one_pass.responsibilities, jnp.add, start, at.mixture, at.blocks, at.centred)) / len(at.mixture.means)
+
+
+def _holds_a_row(eta, blocks: Blocks, centres, key: Array) -> Bool[Array, " k"]:
+    z = one_pass.assignments(eta, blocks, centres, key=key)
+    return jnp.zeros(eta.shape[0], bool).at[z].set(True)
+
+
+def occupied(at: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
+    """Which components hold a row when each row's assignment is drawn from its responsibilities."""
+    keys = jax.random.split(key, len(at.mixture.means))
+    return np.asarray(_each(_holds_a_row, at.mixture, at.blocks, at.centred, keys))

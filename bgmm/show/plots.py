@@ -1,0 +1,195 @@
+"""Pictures of a fitted mixture: clusters in one, two or more features, and the number of occupied components."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.stats import chi2, norm
+
+from bgmm.posterior.evaluate import rows_like
+from bgmm.posterior.occupied import n_occupied
+from bgmm.posterior.predict import membership
+from bgmm.posterior.relabel import relabelled
+from bgmm.tree import features_of, observed, posterior_of
+
+# Okabe and Ito's palette, told apart by colour-blind readers too
+_COLOURS = np.array([[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [110, 110, 110]]) / 255
+_CERTAIN = 0.95  # membership from which a row is drawn as belonging to its cluster
+_INTERVAL = 0.89  # ArviZ's own
+_SHOWN_ROWS = 5000
+_SHOWN_FEATURES = 6
+
+
+def plot_clusters(
+    tree: xr.DataTree,
+    x=None,
+    *,
+    features: Sequence[str] | None = None,
+    masses: Sequence[float] = (0.5, 0.9),
+    n_draws: int = 50,
+) -> Figure:
+    """The clusters over the data.
+
+    One feature: the posterior predictive density with its 89 % band, the clusters' shares of it, histogram and rug. Two:
+    rows coloured by membership, those with no membership over 0.95 large and ringed, and for each cluster ellipses that hold
+    the stated ``masses`` of it (thick: posterior mean; thin: the largest one in single draws). More: a grid of all pairs.
+
+    :param x: rows to show, by default those that were fitted; of more than 5000 an even choice is shown.
+    :param features: names of those to show, by default all, and of more than six the first six.
+    :param masses: probabilities within the ellipses.
+    :param n_draws: draws whose thin ellipses and densities are shown.
+    :raises ValueError: for an unknown feature or a mass outside of 0..1.
+    """
+    tree = relabelled(tree)
+    known = features_of(tree)
+    for name in features or ():
+        if name not in known:
+            raise ValueError(f"no feature {name!r}; the tree has {', '.join(known)}")
+    for mass in masses:
+        if not 0 < mass < 1:
+            raise ValueError(f"masses must lie between 0 and 1, not {mass}")
+    shown = list(features or known[:_SHOWN_FEATURES])
+    rows = observed(tree) if x is None else rows_like(tree, x)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, _SHOWN_ROWS).astype(int))]
+    r = membership(tree, rows).to_numpy()
+    columns = [known.index(name) for name in shown]
+    clusters = _Clusters(posterior_of(tree), columns, n_draws)
+    rows = rows[:, columns]
+
+    d = len(shown)
+    if d == 1:
+        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+        _density(axes, clusters, rows[:, 0], r, 0)
+        axes.set(xlabel=shown[0], ylabel="density")
+        axes.legend(frameon=False)
+    elif d == 2:  # noqa: PLR2004
+        figure, axes = plt.subplots(figsize=(7, 5.5), layout="constrained")
+        _scatter(axes, clusters, rows, r, (0, 1), masses)
+        axes.set(xlabel=shown[0], ylabel=shown[1])
+        axes.legend(handles=_key(r, masses, n_draws), frameon=False, loc="best")
+    else:
+        figure, grid = plt.subplots(d, d, figsize=(2.3 * d, 2.3 * d), layout="constrained")
+        for i in range(d):
+            for j in range(d):
+                _cell(grid[i, j], clusters, rows, r, (i, j), masses, shown)
+        figure.legend(handles=_key(r, masses, n_draws), frameon=False, loc="upper right")
+    return figure
+
+
+def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
+    """Posterior probabilities of the number of occupied components, as bars."""
+    probability = n_occupied(tree)
+    if axes is None:
+        axes = plt.subplots(figsize=(5, 3.2), layout="constrained")[1]
+    k = probability["n_occupied"].to_numpy()
+    bars = axes.bar(k, probability, color=_COLOURS[0], width=0.7)
+    axes.bar_label(bars, [f"{p:.2f}" if p >= 0.005 else "" for p in probability.to_numpy()], padding=2)  # noqa: PLR2004
+    axes.set(xlabel="occupied components $K_+$", ylabel="posterior probability", xticks=k, ylim=(0, 1.08))
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+class _Clusters:
+    """Weights, means and covariances of the shown features: of some draws, and their posterior means."""
+
+    def __init__(self, posterior: xr.Dataset, columns: list[int], n_draws: int):
+        stacked = posterior[["weights", "means", "covariances"]].stack(sample=("chain", "draw"))
+        some = np.unique(np.linspace(0, stacked.sizes["sample"] - 1, n_draws).astype(int))
+        w = stacked["weights"].transpose("sample", "cluster").to_numpy()
+        mu = stacked["means"].transpose("sample", "cluster", "feature").to_numpy()[:, :, columns]
+        sigma = stacked["covariances"].transpose("sample", "cluster", "feature", "feature_bis").to_numpy()
+        sigma = sigma[:, :, columns][:, :, :, columns]
+        self.draws = (w[some], mu[some], sigma[some])
+        self.mean = (w.mean(0), mu.mean(0), sigma.mean(0))
+        self.n_clusters = w.shape[1]
+
+
+def _colours(n: int) -> Float[np.ndarray, "k 3"]:
+    return _COLOURS[np.arange(n) % len(_COLOURS)]
+
+
+def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Float[np.ndarray, "n k"], j: int) -> None:
+    """Histogram, rug, density with band, and the clusters' shares of it, in feature j."""
+    seen = ~np.isnan(x)
+    x, r = x[seen], r[seen]
+    edge = 0.08 * (x.max() - x.min() + 1e-12)
+    grid = np.linspace(x.min() - edge, x.max() + edge, 400)
+    w, mu, sigma = clusters.draws
+    parts = w[..., None] * norm.pdf(grid, mu[:, :, j, None], np.sqrt(sigma[:, :, j, j])[..., None])
+    low, high = np.quantile(parts.sum(1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2], axis=0)
+    axes.hist(x, bins="fd" if len(x) > 30 else 10, density=True, color="0.88", zorder=0)  # noqa: PLR2004
+    for k, colour in enumerate(_colours(clusters.n_clusters)):
+        axes.plot(grid, parts.mean(0)[k], color=colour, lw=1.4, ls="--", label=f"cluster {k}")
+    axes.plot(grid, parts.sum(1).mean(0), color="0.15", lw=1.8, label="density")
+    if len(w) > 1:
+        axes.fill_between(grid, low, high, color="0.15", alpha=0.2, lw=0, label="89 % of draws")
+    ticks = np.stack([np.column_stack([x, np.zeros_like(x)]), np.column_stack([x, np.full_like(x, -0.04)])], axis=1)
+    axes.add_collection(LineCollection(ticks, colors=r @ _colours(r.shape[1]), lw=0.8, transform=axes.get_xaxis_transform(), clip_on=False))
+    axes.tick_params(axis="x", pad=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _scatter(axes: Axes, clusters: _Clusters, rows, r: Float[np.ndarray, "n k"], pair: tuple[int, int], masses: Sequence[float]) -> None:
+    """Rows and ellipses in two features."""
+    x = rows[:, pair]
+    colours = r @ _colours(r.shape[1])
+    doubtful = r.max(1) < _CERTAIN
+    axes.scatter(*x[~doubtful].T, c=colours[~doubtful], s=12, alpha=0.75, lw=0)
+    axes.scatter(*x[doubtful].T, c=colours[doubtful], s=38, edgecolors="black", lw=1.0, zorder=3)
+    _, draw_means, draw_covariances = clusters.draws
+    _, means, covariances = clusters.mean
+    block = np.ix_(pair, pair)
+    for k, colour in enumerate(_colours(clusters.n_clusters)):
+        if len(draw_means) > 1:
+            thin = [_ellipse(m[k, pair], s[k][block], max(masses)) for m, s in zip(draw_means, draw_covariances, strict=True)]
+            axes.add_collection(LineCollection(thin, colors=[colour], lw=0.5, alpha=0.25))
+        thick = [_ellipse(means[k, pair], covariances[k][block], mass) for mass in masses]
+        axes.add_collection(LineCollection(thick, colors=[colour], lw=1.8))
+    axes.autoscale_view()
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _ellipse(mean: Float[np.ndarray, "2"], covariance: Float[np.ndarray, "2 2"], mass: float) -> Float[np.ndarray, "t 2"]:
+    """The curve {mu + sqrt(q) L (cos t, sin t)}, q the ``mass`` quantile of chi-squared with two degrees: it holds ``mass``."""
+    t = np.linspace(0, 2 * np.pi, 100)
+    circle = np.column_stack([np.cos(t), np.sin(t)])
+    return mean + np.sqrt(chi2.ppf(mass, 2)) * circle @ np.linalg.cholesky(covariance).T
+
+
+def _cell(axes: Axes, clusters: _Clusters, rows, r, cell: tuple[int, int], masses: Sequence[float], shown: list[str]) -> None:
+    """One cell of the pair grid: densities on the diagonal, pairs below it, nothing above."""
+    i, j = cell
+    if j > i:
+        axes.set_axis_off()
+        return
+    if i == j:
+        _density(axes, clusters, rows[:, i], r, i)
+        axes.set_yticks([])
+    else:
+        _scatter(axes, clusters, rows, r, (j, i), masses)
+    if i == len(shown) - 1:
+        axes.set_xlabel(shown[j])
+    if j == 0 and i > 0:
+        axes.set_ylabel(shown[i])
+
+
+def _key(r: Float[np.ndarray, "n k"], masses: Sequence[float], n_draws: int) -> list[Line2D]:
+    """Handles of the legend."""
+    handles = [
+        Line2D([], [], color=colour, marker="o", ls="", ms=5, label=f"cluster {k}") for k, colour in enumerate(_colours(r.shape[1]))
+    ]
+    if (r.max(1) < _CERTAIN).any():
+        handles.append(Line2D([], [], color="0.6", marker="o", ls="", ms=7, mec="black", label=f"no membership over {_CERTAIN:.0%}"))
+    held = " and ".join(f"{mass:.0%}" for mass in sorted(masses))
+    handles.append(Line2D([], [], color="0.3", lw=1.8, label=f"ellipses that hold {held}"))
+    if n_draws > 1:
+        handles.append(Line2D([], [], color="0.3", lw=0.5, label=f"the {max(masses):.0%} one in single draws"))
+    return handles

@@ -1,0 +1,178 @@
+"""Draws to an ArviZ ``DataTree`` and back; save and load.
+
+The posterior of a tree is in the user's units: ``weights`` (cluster), ``means`` and ``scales`` (cluster, feature),
+``covariances`` and ``correlations`` (cluster, feature, feature_bis), each with leading chain and draw. ``constant_data``
+holds the scaling and the resolution, ``observed_data`` one variable a feature, and the attribute ``bgmm`` a JSON text that
+says how the tree was made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_base import dict_to_dataset
+
+from bgmm.core.gaussian import Parameters
+from bgmm.core.scaling import Scaling
+
+CLUSTER_DIMS = {
+    "weights": ["cluster"],
+    "means": ["cluster", "feature"],
+    "scales": ["cluster", "feature"],
+    "covariances": ["cluster", "feature", "feature_bis"],
+    "correlations": ["cluster", "feature", "feature_bis"],
+}
+
+
+def canonical(mixture: Parameters) -> dict[str, np.ndarray]:
+    """The variables of the posterior, from a mixture whose leading axes are chain and draw."""
+    L = np.asarray(mixture.scale_tril)
+    covariances = L @ np.swapaxes(L, -1, -2)
+    scales = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+    log_w = np.asarray(mixture.log_weights)
+    return {
+        "weights": np.exp(log_w),
+        "means": np.asarray(mixture.means),
+        "scales": scales,
+        "covariances": covariances,
+        "correlations": covariances / (scales[..., :, None] * scales[..., None, :]),
+    }
+
+
+def dataset(variables: dict[str, np.ndarray], dims: dict[str, list[str]], features: tuple[str, ...], **options) -> xr.Dataset:
+    """A group of a tree, with the names of the features as coordinates where they occur."""
+    used = {name for names in dims.values() for name in names}
+    coords = {name: list(features) for name in ("feature", "feature_bis") if name in used}
+    return dict_to_dataset(variables, dims=dims, coords=coords, **options)
+
+
+def parameters(tree: xr.DataTree) -> tuple[Parameters, Scaling]:
+    """The mixtures of all draws (one leading axis), standardised, and the scaling that standardised them.
+
+    Works on any tree whose posterior holds ``weights``, ``means`` and ``covariances`` with the dims above.
+    """
+    posterior = posterior_of(tree)
+    scaling = _scaling(tree, posterior)
+    stacked = [
+        posterior[name].transpose("chain", "draw", *CLUSTER_DIMS[name]).to_numpy() for name in ("weights", "means", "covariances")
+    ]
+    w, mu, sigma = (np.asarray(a, np.float64).reshape(-1, *a.shape[2:]) for a in stacked)
+    scale = np.asarray(scaling.scale)
+    with np.errstate(divide="ignore"):
+        log_w = np.maximum(np.log(w), np.log(np.finfo(float).tiny))
+    return Parameters(
+        log_w, scaling.standardise(mu), np.linalg.cholesky(sigma / (scale[:, None] * scale))
+    ), scaling
+
+
+def posterior_of(tree: xr.DataTree) -> xr.Dataset:
+    """The posterior group, or one sentence when the tree is not that of a mixture."""
+    if "posterior" not in tree.children:
+        raise ValueError("this tree has no posterior group; give the tree that bgmm.fit returned")
+    posterior = tree["posterior"].to_dataset()
+    for name, dims in CLUSTER_DIMS.items():
+        if name in ("weights", "means", "covariances") and (
+            name not in posterior or set(posterior[name].dims) != {"chain", "draw", *dims}
+        ):
+            raise ValueError(f"the posterior needs the variable '{name}' with dims chain, draw, {', '.join(dims)}")
+    return posterior
+
+
+def _scaling(tree: xr.DataTree, posterior: xr.Dataset) -> Scaling:
+    """The scaling that the tree remembers, or that of its mean mixture when another program made it."""
+    if "constant_data" in tree.children and "scale" in tree["constant_data"]:
+        return Scaling(tree["constant_data"]["centre"].to_numpy(), tree["constant_data"]["scale"].to_numpy())
+    w = posterior["weights"]
+    centre = (w * posterior["means"]).sum("cluster").mean(("chain", "draw"))
+    variance = np.square(posterior["means"] - centre) + posterior["covariances"].pipe(_diagonal)
+    scale = np.sqrt((w * variance).sum("cluster").mean(("chain", "draw")))
+    return Scaling(centre.to_numpy(), scale.to_numpy())
+
+
+def _diagonal(covariances: xr.DataArray) -> xr.DataArray:
+    d = covariances.sizes["feature"]
+    return covariances.isel(feature=xr.DataArray(range(d), dims="feature"), feature_bis=xr.DataArray(range(d), dims="feature")).drop_vars(
+        "feature_bis", errors="ignore"
+    )
+
+
+def features_of(tree: xr.DataTree) -> tuple[str, ...]:
+    """Names of the features."""
+    means = posterior_of(tree)["means"]
+    return tuple(str(name) for name in means["feature"].to_numpy())
+
+
+def observed(tree: xr.DataTree) -> np.ndarray:
+    """The rows (n, d) that the tree was fitted to, in the user's units."""
+    if "observed_data" not in tree.children:
+        raise ValueError("this tree holds no observed data; give the rows as x")
+    group = tree["observed_data"]
+    return np.stack([group[name].to_numpy() for name in features_of(tree)], axis=1)
+
+
+def about(tree: xr.DataTree) -> dict[str, Any]:
+    """How the tree was made: model, engine, settings, seed, versions; empty for trees made elsewhere."""
+    return json.loads(tree.attrs.get("bgmm", "{}"))
+
+
+def with_about(tree: xr.DataTree, **changes: Any) -> xr.DataTree:
+    """The tree with entries of ``about`` changed."""
+    return tree.assign_attrs(bgmm=json.dumps(about(tree) | changes))
+
+
+def save(tree: xr.DataTree, path: str | Path) -> None:
+    """Write the tree to a netCDF file, whole or not at all.
+
+    :raises ValueError: when the folder is missing or cannot be written.
+    """
+    with replacing(path) as unfinished:
+        tree.to_netcdf(unfinished, engine="h5netcdf")
+
+
+class replacing:  # noqa: N801 (read as a verb)
+    """A path to write to that takes the place of ``path`` once the block has ended without an error."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __enter__(self) -> Path:
+        if self.path.is_dir():
+            raise ValueError(f"'{self.path}' is a folder; give the name of a file")
+        try:
+            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".bgmm-", suffix=self.path.suffix)
+        except OSError as error:
+            raise ValueError(f"cannot write '{self.path}': {error.strerror or error}; choose another folder") from None
+        os.close(handle)
+        self.unfinished = Path(name)
+        return self.unfinished
+
+    def __exit__(self, kind, value, traceback) -> None:
+        if kind is None:
+            mask = os.umask(0)
+            os.umask(mask)
+            self.unfinished.chmod(0o666 & ~mask)
+            self.unfinished.replace(self.path)
+        else:
+            self.unfinished.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> xr.DataTree:
+    """Read a tree that ``save`` wrote, into memory; the file is closed again.
+
+    :raises ValueError: when there is no such file, or it is not a tree of a mixture.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"no file '{path}'; give a file that bgmm.save or 'bgmm fit -o' wrote")
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as lazy:
+            tree = lazy.load()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"'{path}' is not a netCDF file that bgmm wrote ({type(error).__name__})") from None
+    posterior_of(tree)
+    return tree
