@@ -5,6 +5,8 @@
 PYTHON ?=
 PIP = .venv/bin/python -m pip install -q -c constraints.txt
 CANDIDATES = python3.13 python3.12 python3.14 python3 python
+new_enough = import sys; raise SystemExit(sys.version_info < (3, 12))
+works = .venv/bin/python -c '$(new_enough)' && .venv/bin/pip --version
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -35,7 +37,7 @@ clean:
 
 # Two stamps: .venv/runtime says that bgmm runs, .venv/dev that its checks run too.
 # An environment whose Python no longer starts (removed, or the folder moved) is made anew, whatever its stamps say.
-.venv/runtime .venv/dev: pyproject.toml constraints.txt $(shell .venv/bin/pip --version >/dev/null 2>&1 || echo broken)
+.venv/runtime .venv/dev: pyproject.toml constraints.txt $(shell { $(works); } >/dev/null 2>&1 || echo broken)
 
 .venv/runtime:
 	@$(environment)
@@ -53,8 +55,7 @@ clean:
 # one that was interrupted is thrown away. A Python fits when it runs, is new enough and can make environments;
 # all of the PATH is searched, because a shim of pyenv may hide a Python that works.
 define environment
-if [ -e .venv/unfinished ] || ! .venv/bin/python -c '$(new_enough)' 2>/dev/null || ! .venv/bin/pip --version >/dev/null 2>&1
-then
+if [ -e .venv/unfinished ] || ! { $(works); } >/dev/null 2>&1; then
 	python= bare=
 	try() {
 		"$$1" -c '$(new_enough)' </dev/null >/dev/null 2>&1 || return 0
@@ -65,7 +66,7 @@ then
 	else
 		for name in $(CANDIDATES); do
 			IFS=:
-			for folder in $$PATH; do [ -n "$$python" ] || try "$$folder/$$name"; done
+			for folder in $$PATH; do [ -n "$$python" ] || [ "$$folder" = '$(CURDIR)/.venv/bin' ] || try "$$folder/$$name"; done
 			unset IFS
 		done
 	fi
@@ -86,5 +87,3 @@ fi
 touch .venv/unfinished
 rm -f .venv/runtime .venv/dev
 endef
-
-new_enough = import sys; raise SystemExit(sys.version_info < (3, 12))

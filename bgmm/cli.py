@@ -16,7 +16,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Data = Annotated[Path, typer.Argument(help="table of numbers: CSV, npy or Parquet", show_default=False)]
 Fitted = Annotated[Path, typer.Argument(metavar="FIT.nc", help="what 'bgmm fit' wrote", show_default=False)]
-Columns = Annotated[str | None, typer.Option(help="columns to use, by name: a,b,c [default: all numeric ones]", show_default=False)]
+Columns = Annotated[
+    str | None, typer.Option(help="columns to use, by name: a,b,c [default: all numeric ones]", show_default=False)
+]
 Seed = Annotated[int, typer.Option(help="of all random numbers")]
 
 
@@ -27,7 +29,9 @@ def _main() -> None:
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="tree to write; the picture stands beside it")] = Path("old_faithful.nc"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="tree to write; the picture stands beside it")] = Path(
+        "old_faithful.nc"
+    ),
     seed: Seed = 0,
 ) -> None:
     """Fit two clusters to the Old Faithful data that come with bgmm, and show all that was learnt."""
@@ -54,7 +58,10 @@ def fit(
     engine: Annotated[str, typer.Option(help="em or nuts")] = "nuts",
     columns: Columns = None,
     seed: Seed = 0,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="tree to write [default: DATA with the ending .nc]", show_default=False)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="tree to write [default: DATA with the ending .nc]", show_default=False),
+    ] = None,
 ) -> None:
     """Fit a mixture to a table, print the summary, and write the tree."""
     with _plain_mistakes():
@@ -63,12 +70,10 @@ def fit(
         table = read_table(data, _names(columns))
         for note in table.notes:
             typer.echo(note, err=True)
-        import pandas as pd
-
         import bgmm
         from bgmm.show.summary import summary_text
 
-        tree = bgmm.fit(_model(model)(n_components), pd.DataFrame(table.values, columns=list(table.features)), engine=engine, seed=seed)
+        tree = bgmm.fit(_model(model)(n_components), table, engine=engine, seed=seed)
         tree = bgmm.relabel(tree)
         output = output or data.with_suffix(".nc")
         bgmm.save(tree, output)
@@ -90,7 +95,12 @@ def summary(fitted: Fitted) -> None:
 def predict(
     fitted: Fitted,
     data: Data,
-    output: Annotated[Path, typer.Option("-o", "--output", help="CSV to write: membership of each cluster, cluster, log density", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="CSV to write: membership of each cluster, cluster, log density", show_default=False
+        ),
+    ],
     columns: Columns = None,
 ) -> None:
     """Write for each row of a table its membership in each cluster, its likeliest cluster, and its log density."""
@@ -99,18 +109,14 @@ def predict(
 
         import bgmm
         from bgmm.data.table import read_table
-        from bgmm.tree import features_of, replacing
+        from bgmm.tree import replacing
 
         tree = bgmm.load(fitted)
-        features = features_of(tree)
-        table = read_table(data, _names(columns) or _own_columns(data, features), least_rows=1)
-        x = table.values
-        if x.shape[1] != len(features):
-            raise ValueError(f"'{data}' has {x.shape[1]} numeric columns, and the model was fitted to {len(features)}: {', '.join(features)}")
-        r = bgmm.membership(tree, x).to_numpy()
+        table = read_table(data, _names(columns), fitting=False)
+        r = bgmm.membership(tree, table).to_numpy()
         answer = pd.DataFrame({f"cluster_{k}": r[:, k] for k in range(r.shape[1])})
         answer["cluster"] = r.argmax(1)
-        answer["log_density"] = bgmm.log_density(tree, x).to_numpy()
+        answer["log_density"] = bgmm.log_density(tree, table).to_numpy()
         with replacing(output) as unfinished:
             answer.to_csv(unfinished, index=False)
         typer.echo(f"{len(answer)} rows in {output}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,8 +22,8 @@ from bgmm.engines.draws import Draws
 from bgmm.engines.em import EM
 from bgmm.engines.nuts import NUTS
 from bgmm.models import Mixture
-from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, occupied
-from bgmm.tree import CLUSTER_DIMS, canonical, dataset
+from bgmm.posterior.evaluate import at_rows, log_likelihoods, occupied
+from bgmm.tree import CLUSTER_DIMS, canonical, dataset, with_about
 
 type Engine = EM | NUTS
 type Model = Mixture | Callable[..., None]
@@ -60,7 +59,7 @@ def fit(
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
     settings = _engine(engine)
-    table = as_table(x)
+    table = x if isinstance(x, Table) else as_table(x)
     key = _key(seed)
     own = isinstance(model, Mixture)
     units = scaling.scaling_of(table.values)
@@ -87,7 +86,7 @@ def fit(
     if wanted:
         rows = log_likelihoods(at).reshape(*shape, -1)
         groups["log_likelihood"] = dataset({"x": rows}, {"x": ["observation"]}, table.features)
-    return xr.DataTree.from_dict(groups).assign_attrs(bgmm=json.dumps(_about(model, settings, seed, target)))
+    return with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, target))
 
 
 def _engine(engine: str | Engine | None) -> Engine:
@@ -133,7 +132,9 @@ def _recording_steps(model: Model, table: Table, units: Scaling) -> Float[np.nda
         return scaling.recording_steps(table.values, units)
     d = len(table.features)
     if np.ndim(declared) and np.shape(declared) != (d,):
-        raise ValueError(f"recording_step has {np.size(declared)} entries, and the data have {d} columns: {', '.join(table.features)}")
+        raise ValueError(
+            f"recording_step has {np.size(declared)} entries, and the data have {d} columns: {', '.join(table.features)}"
+        )
     return np.broadcast_to(np.asarray(declared, float), (d,))
 
 
@@ -150,8 +151,8 @@ def _warn_of_columns(table: Table, units: Scaling, own: bool, steps: np.ndarray)
         warnings.warn(f"columns {names(collinear)} are linear combinations of each other; leave one out", stacklevel=4)
     if not own and steps.any():
         warnings.warn(
-            f"values of {names(np.flatnonzero(steps))} repeat, and a program of your own has no floor under its scales unless it "
-            "declares one: a component can collapse onto the ties",
+            f"values of {names(np.flatnonzero(steps))} repeat, and a program of your own has no floor under its scales "
+            "unless it declares one: a component can collapse onto the ties",
             stacklevel=4,
         )
 
@@ -159,19 +160,21 @@ def _warn_of_columns(table: Table, units: Scaling, own: bool, steps: np.ndarray)
 def _target(model: Model, table: Table, units: Scaling, steps: np.ndarray, weights, standardise: bool) -> Target:
     """The model traced on rows in its own units, stated on standardised blocks."""
     standard = units.standardise(table.values)
-    own = isinstance(model, Mixture)
     to_blocks = scaling.identity(len(table.features)) if standardise else units
+    own_steps = steps / np.asarray(units.scale) if standardise else steps
     return make_target(
         model,
         standard if standardise else table.values,
         blocks=one_pass.make_blocks(standard, weights),
         scaling=to_blocks,
-        recording_step=(steps / np.asarray(units.scale) if standardise else steps) if own else None,
-        closed_form=model if own else None,
+        recording_step=own_steps if isinstance(model, Mixture) else None,
+        closed_form=model if isinstance(model, Mixture) else None,
     )
 
 
-def _groups(draws: Draws, table: Table, units: Scaling, sites: dict[str, np.ndarray], k_plus: np.ndarray) -> dict[str, xr.Dataset]:
+def _groups(
+    draws: Draws, table: Table, units: Scaling, sites: dict[str, np.ndarray], k_plus: np.ndarray
+) -> dict[str, xr.Dataset]:
     """The groups that describe the draws."""
     variables = canonical(units.out_of(draws.mixture)) | {"n_occupied": k_plus}
     for name, value in sites.items():
@@ -188,7 +191,9 @@ def _groups(draws: Draws, table: Table, units: Scaling, sites: dict[str, np.ndar
                 xr.Dataset({n: (draws.dims[n], v) for n, v in stats.items() if n in draws.dims}),
             ]
         ),
-        "observed_data": xr.Dataset({name: ("observation", column) for name, column in zip(table.features, table.values.T, strict=True)}),
+        "observed_data": xr.Dataset(
+            {name: ("observation", column) for name, column in zip(table.features, table.values.T, strict=True)}
+        ),
     }
     if "log_prior" in draws.stats:
         groups["log_prior"] = dataset({"log_prior": draws.stats["log_prior"]}, {}, table.features)

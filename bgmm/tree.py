@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ CLUSTER_DIMS = {
     "covariances": ["cluster", "feature", "feature_bis"],
     "correlations": ["cluster", "feature", "feature_bis"],
 }
+_MIXTURE = ("weights", "means", "covariances")  # what makes a posterior that of a mixture
 
 
 def canonical(mixture: Parameters) -> dict[str, np.ndarray]:
@@ -45,11 +47,13 @@ def canonical(mixture: Parameters) -> dict[str, np.ndarray]:
     }
 
 
-def dataset(variables: dict[str, np.ndarray], dims: dict[str, list[str]], features: tuple[str, ...], **options) -> xr.Dataset:
+def dataset(
+    variables: dict[str, np.ndarray], dims: Mapping[Any, list[str]], features: tuple[str, ...], **options
+) -> xr.Dataset:
     """A group of a tree, with the names of the features as coordinates where they occur."""
     used = {name for names in dims.values() for name in names}
-    coords = {name: list(features) for name in ("feature", "feature_bis") if name in used}
-    return dict_to_dataset(variables, dims=dims, coords=coords, **options)
+    coords: dict[Any, Any] = {name: list(features) for name in ("feature", "feature_bis") if name in used}
+    return dict_to_dataset(variables, dims={**dims}, coords=coords, **options)
 
 
 def parameters(tree: xr.DataTree) -> tuple[Parameters, Scaling]:
@@ -59,16 +63,11 @@ def parameters(tree: xr.DataTree) -> tuple[Parameters, Scaling]:
     """
     posterior = posterior_of(tree)
     scaling = _scaling(tree, posterior)
-    stacked = [
-        posterior[name].transpose("chain", "draw", *CLUSTER_DIMS[name]).to_numpy() for name in ("weights", "means", "covariances")
-    ]
-    w, mu, sigma = (np.asarray(a, np.float64).reshape(-1, *a.shape[2:]) for a in stacked)
+    w, mu, sigma = (a.reshape(-1, *a.shape[2:]) for a in _arrays(posterior))
     scale = np.asarray(scaling.scale)
     with np.errstate(divide="ignore"):
         log_w = np.maximum(np.log(w), np.log(np.finfo(float).tiny))
-    return Parameters(
-        log_w, scaling.standardise(mu), np.linalg.cholesky(sigma / (scale[:, None] * scale))
-    ), scaling
+    return Parameters(log_w, scaling.standardise(mu), np.linalg.cholesky(sigma / (scale[:, None] * scale))), scaling
 
 
 def posterior_of(tree: xr.DataTree) -> xr.Dataset:
@@ -76,30 +75,26 @@ def posterior_of(tree: xr.DataTree) -> xr.Dataset:
     if "posterior" not in tree.children:
         raise ValueError("this tree has no posterior group; give the tree that bgmm.fit returned")
     posterior = tree["posterior"].to_dataset()
-    for name, dims in CLUSTER_DIMS.items():
-        if name in ("weights", "means", "covariances") and (
-            name not in posterior or set(posterior[name].dims) != {"chain", "draw", *dims}
-        ):
+    for name in _MIXTURE:
+        dims = CLUSTER_DIMS[name]
+        if name not in posterior or set(posterior[name].dims) != {"chain", "draw", *dims}:
             raise ValueError(f"the posterior needs the variable '{name}' with dims chain, draw, {', '.join(dims)}")
     return posterior
+
+
+def _arrays(posterior: xr.Dataset) -> list[np.ndarray]:
+    """Weights (c, s, k), means (c, s, k, d) and covariances (c, s, k, d, d)."""
+    return [posterior[n].transpose("chain", "draw", *CLUSTER_DIMS[n]).to_numpy().astype(np.float64) for n in _MIXTURE]
 
 
 def _scaling(tree: xr.DataTree, posterior: xr.Dataset) -> Scaling:
     """The scaling that the tree remembers, or that of its mean mixture when another program made it."""
     if "constant_data" in tree.children and "scale" in tree["constant_data"]:
         return Scaling(tree["constant_data"]["centre"].to_numpy(), tree["constant_data"]["scale"].to_numpy())
-    w = posterior["weights"]
-    centre = (w * posterior["means"]).sum("cluster").mean(("chain", "draw"))
-    variance = np.square(posterior["means"] - centre) + posterior["covariances"].pipe(_diagonal)
-    scale = np.sqrt((w * variance).sum("cluster").mean(("chain", "draw")))
-    return Scaling(centre.to_numpy(), scale.to_numpy())
-
-
-def _diagonal(covariances: xr.DataArray) -> xr.DataArray:
-    d = covariances.sizes["feature"]
-    return covariances.isel(feature=xr.DataArray(range(d), dims="feature"), feature_bis=xr.DataArray(range(d), dims="feature")).drop_vars(
-        "feature_bis", errors="ignore"
-    )
+    w, mu, sigma = _arrays(posterior)
+    centre = np.einsum("csk,cskd->d", w, mu) / w.sum()
+    variances = np.square(mu - centre) + np.diagonal(sigma, axis1=-2, axis2=-1)
+    return Scaling(centre, np.sqrt(np.einsum("csk,cskd->d", w, variances) / w.sum()))
 
 
 def features_of(tree: xr.DataTree) -> tuple[str, ...]:
@@ -122,8 +117,10 @@ def about(tree: xr.DataTree) -> dict[str, Any]:
 
 
 def with_about(tree: xr.DataTree, **changes: Any) -> xr.DataTree:
-    """The tree with entries of ``about`` changed."""
-    return tree.assign_attrs(bgmm=json.dumps(about(tree) | changes))
+    """A copy of the tree with entries of ``about`` changed."""
+    changed = tree.copy()
+    changed.attrs = dict(tree.attrs) | {"bgmm": json.dumps(about(tree) | changes)}
+    return changed
 
 
 def save(tree: xr.DataTree, path: str | Path) -> None:

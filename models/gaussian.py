@@ -10,8 +10,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from bgmm.core import gaussian
-from bgmm.core.scaling import RECORDING_SHARE
 from bgmm.core.checks import check_not_negative, check_number, check_positive
+from bgmm.core.scaling import RECORDING_SHARE
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Gaussian:
     Recorded values are rounded, and a component that collapses onto tied values would have a density without bound. r is
     the standard deviation that keeps every density under one over the recording step, which makes the posterior proper.
 
-    :param mean_scale: m. The default 2 covers standardised data (standard deviation 1) out to a far cluster at 4 without favour.
-    :param log_scale_mean: a, the mean of log S. The default -1 puts the median of S at 0.37: clusters are narrower than the data.
+    :param mean_scale: m. The default 2 reaches a far cluster at 4 of the data's standard deviations.
+    :param log_scale_mean: a, the mean of log S. The default -1 puts the median of S at 0.37: narrower than the data.
     :param log_scale_sd: b. The default 1 puts 95 % of S between 0.05 and 2.6.
     :param lkj: eta, concentration of the correlation prior. The default 2 is flat in the middle and shies from the edges
         +-1; 1 is uniform over correlation matrices; larger favours none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpyro
@@ -32,7 +32,7 @@ class Mixture:
     """
 
     weights: Dirichlet
-    components: Gaussian = Gaussian()
+    components: Gaussian = field(default_factory=Gaussian)
 
     @property
     def n_components(self) -> int:

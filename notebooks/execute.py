@@ -2,15 +2,14 @@
 
     python notebooks/execute.py             run all and save them with their outputs
     python notebooks/execute.py --check     run all, write nothing
-    python notebooks/execute.py ONE.ipynb   run and save the named ones
 
 The first cell that fails ends the run with exit code 1 and is named, and its notebook is left as it was. What is saved
 holds no execution times, widget states or versions, so that a second run changes only what has changed.
 """
 
 import argparse
-import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 from jupyter_client.kernelspec import KernelSpecManager
@@ -18,17 +17,15 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
-
-def executed(path: Path) -> nbformat.NotebookNode:
+def executed(path: Path, scratch: str) -> nbformat.NotebookNode:
     """Return the notebook at `path` with the outputs of a run in its folder; raise SystemExit naming a failed cell."""
     notebook = nbformat.read(path, as_version=4)
-    # Without folders to search, the kernel "python3" can only be the ipykernel of this interpreter.
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    client = NotebookClient(
-        notebook, km=manager, timeout=None, record_timing=False, resources={"metadata": {"path": str(path.parent)}}
-    )
+    # With no folders to search, "python3" is the ipykernel of this interpreter; ipc keeps it off the network.
+    specs = KernelSpecManager(kernel_dirs=[])
+    kernel = AsyncKernelManager(kernel_spec_manager=specs, transport="ipc", connection_file=f"{scratch}/kernel.json")
+    place = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(notebook, km=kernel, record_timing=False, resources=place)
     with client.setup_kernel(cleanup_kc=True):
         for number, cell in enumerate(notebook.cells, start=1):
             try:
@@ -36,7 +33,8 @@ def executed(path: Path) -> nbformat.NotebookNode:
             except (CellExecutionError, DeadKernelError) as error:
                 raise SystemExit(f"{path.name}, cell {number} of {len(notebook.cells)} failed:\n{error}") from None
             cell.metadata.pop("execution", None)
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = nbformat.from_dict({"kernelspec": kernelspec, "language_info": {"name": "python"}})
     return notebook
 
 
@@ -49,9 +47,10 @@ def main() -> None:
     here = Path(__file__).resolve().parent
     paths = [path.resolve() for path in arguments.notebooks] or sorted(here.glob("*.ipynb"))
     if not paths:
-        sys.exit(f"no notebook found in {here}")
+        raise SystemExit(f"no notebook found in {here}")
     for path in paths:
-        notebook = executed(path)
+        with TemporaryDirectory() as scratch:
+            notebook = executed(path, scratch)
         if not arguments.check:
             nbformat.write(notebook, path)
         print(f"{path.name}: {len(notebook.cells)} cells ran", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ class GaussianMixture(Distribution):
     def __init__(self, weights, means, scale_tril, *, validate_args: bool | None = None):
         weights, means, scale_tril = (jnp.asarray(a) for a in (weights, means, scale_tril))
         k, d = weights.shape[-1:], means.shape[-1:]
-        if means.ndim < 2 or means.shape[-2:] != k + d or scale_tril.shape[-3:] != k + d + d:  # noqa: PLR2004
+        if means.ndim < 2 or means.shape[-2:] != k + d or scale_tril.shape[-3:] != k + d + d:
             raise ValueError(
                 "GaussianMixture needs weights (..., K), means (..., K, D) and scale_tril (..., K, D, D), "
                 f"not shapes {weights.shape}, {means.shape} and {scale_tril.shape}"
@@ -62,8 +63,8 @@ class GaussianMixture(Distribution):
         shape = jnp.broadcast_shapes(jnp.shape(value)[:-1], self.batch_shape)
         n_sample, batch, d = len(shape) - len(self.batch_shape), self.batch_shape, self.event_shape
         rows = jnp.broadcast_to(value, shape + d).reshape(math.prod(shape[:n_sample]), math.prod(batch), *d)
-        flat = jax.tree.map(lambda a, axes: a.reshape(-1, *a.shape[len(a.shape) - axes :]), self.parameters, Parameters(1, 2, 3))
-        log_p = jax.vmap(_log_density, in_axes=(0, 1), out_axes=1)(flat, rows)
+        flat = Parameters(*(a.reshape(-1, *a.shape[len(batch) :]) for a in self.parameters))
+        log_p = _log_density(flat, rows)
         return log_p.reshape(shape)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
@@ -90,6 +91,8 @@ class GaussianMixture(Distribution):
         return second - jnp.square(self.mean)
 
 
+@jax.jit
+@partial(jax.vmap, in_axes=(0, 1), out_axes=1)
 def _log_density(mixture: Parameters, rows: Float[Array, "n d"]) -> Float[Array, " n"]:
     """log p of each row, about the mixture's own centre so that an offset of the data costs no digits."""
     centre = jax.lax.stop_gradient(mixture.means.mean(0))

@@ -21,15 +21,16 @@ from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float
 
 LOG_2PI = float(np.log(2 * np.pi))
+AnyArray = Array | np.ndarray  # of draws on their way between JAX and a tree
 _FAR = 500.0  # standard deviations
 
 
 class Parameters(NamedTuple):
     """A mixture of K Gaussians in D dimensions; Sigma_k = scale_tril_k scale_tril_k'. Leading axes are draws."""
 
-    log_weights: Float[Array, "*s k"]
-    means: Float[Array, "*s k d"]
-    scale_tril: Float[Array, "*s k d d"]
+    log_weights: Float[AnyArray, "*s k"]
+    means: Float[AnyArray, "*s k d"]
+    scale_tril: Float[AnyArray, "*s k d d"]
 
 
 @lru_cache
@@ -49,7 +50,7 @@ def features(x: Float[Array, "d b"]) -> Float[Array, "p b"]:
 
 def _pack(constant: Float[Array, " k"], linear: Float[Array, "k d"], precision: Float[Array, "k d d"]) -> Float[Array, "k p"]:
     i, j = _pairs(linear.shape[1])
-    quadratic = jnp.where(i == j, -0.5, -1.0) * precision[:, i, j]
+    quadratic = jnp.where(i == j, -0.5, -1.0)[None] * precision[:, i, j]
     return jnp.concatenate([constant[:, None], linear, quadratic], axis=1)
 
 
@@ -61,14 +62,14 @@ def _n_features(p: int) -> int:
 def _symmetric(quadratic: Float[Array, "k q"], d: int, diagonal: float) -> Float[Array, "k d d"]:
     """The symmetric matrices with ``diagonal`` times the entries on the diagonal and the entries themselves off it."""
     i, j = _pairs(d)
-    entries = jnp.where(i == j, diagonal, 1.0) * quadratic
+    entries = jnp.where(i == j, diagonal, 1.0)[None] * quadratic
     upper = jnp.zeros((quadratic.shape[0], d, d), quadratic.dtype)
     return upper.at[:, i, j].set(entries).at[:, j, i].set(entries)
 
 
 def natural(mixture: Parameters, centres: Float[Array, "k d"] | None = None) -> Float[Array, "k p"]:
     """Packed natural parameters eta of a mixture, log weights included; of x - centre_k when centres are given."""
-    log_w, mu, L = mixture
+    log_w, mu, L = (jnp.asarray(a) for a in mixture)
     d = mu.shape[-1]
     mu = mu if centres is None else mu - centres
     whiten = solve_triangular(L, jnp.broadcast_to(jnp.eye(d, dtype=L.dtype), L.shape), lower=True)
@@ -81,7 +82,7 @@ def natural(mixture: Parameters, centres: Float[Array, "k d"] | None = None) -> 
 
 def own_centres(mixture: Parameters, wanted: bool) -> Float[Array, "k d"] | None:
     """Each component's mean as the point about which its features are taken, or None for features shared by all."""
-    return jax.lax.stop_gradient(mixture.means) if wanted else None
+    return jax.lax.stop_gradient(jnp.asarray(mixture.means)) if wanted else None
 
 
 def needs_own_centres(mixture: Parameters) -> bool:

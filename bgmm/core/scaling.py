@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from bgmm.core.gaussian import Parameters
+from bgmm.core.gaussian import AnyArray, Parameters
 
 RECORDING_SHARE = 0.4  # 1 / sqrt(2 pi): a Gaussian of this many steps is nowhere denser than one over the step
 
@@ -20,8 +20,8 @@ RECORDING_SHARE = 0.4  # 1 / sqrt(2 pi): a Gaussian of this many steps is nowher
 class Scaling(NamedTuple):
     """x = centre + scale * standardised x, for each feature."""
 
-    centre: Float[Array, " d"]
-    scale: Float[Array, " d"]
+    centre: Float[AnyArray, " d"]
+    scale: Float[AnyArray, " d"]
 
     def standardise(self, x: np.ndarray) -> np.ndarray:
         """Rows in units of the scale about the centre."""
@@ -73,10 +73,10 @@ def degenerate_columns(x: np.ndarray, scaling: Scaling) -> tuple[list[int], list
     """Columns without variation, and columns that are linear combinations of each other, to rounding."""
     standard = np.nan_to_num(scaling.standardise(x))
     spread = np.sqrt(np.mean(np.square(standard), axis=0))
-    constant = np.flatnonzero(spread < 1e-7)  # noqa: PLR2004
+    constant = np.flatnonzero(spread < 1e-7)
     varying = np.setdiff1d(np.arange(x.shape[1]), constant)
-    if len(varying) < 2 or len(x) <= len(varying):  # noqa: PLR2004
+    if len(varying) < 2 or len(x) <= len(varying):
         return constant.tolist(), []
     values, vectors = np.linalg.eigh(np.corrcoef(standard[:, varying].T))
-    tied = np.abs(vectors[:, values < 1e-10]).max(axis=1, initial=0.0) > 1e-3  # noqa: PLR2004
+    tied = np.abs(vectors[:, values < 1e-10]).max(axis=1, initial=0.0) > 1e-3
     return constant.tolist(), varying[tied].tolist()

@@ -113,6 +113,7 @@ class Target:
         """Step to which the values were recorded, in the units of the blocks; our own models' second argument."""
         return self.arguments[1] / self.scaling.scale
 
+    @jax.jit  # so that JAX remembers the trace: engines call this from many places
     def trace(self, z: Float[Array, " z"]) -> Traced:
         """Run the program at z."""
         values, start = {}, 0
@@ -226,6 +227,8 @@ def _check_observed(sites: list[dict[str, Any]], rows: np.ndarray) -> None:
         raise ValueError(f"{_NO_MIXTURE}; this model has {len(observed)} such sites")
     mixture, site = observed[0]
     if mixture.batch_shape:
-        raise ValueError(f"the mixture at site '{site['name']}' has its own parameters for each row; fit needs one mixture for all")
+        raise ValueError(
+            f"the mixture at site '{site['name']}' has its own parameters for each row; fit needs one mixture for all"
+        )
     if np.shape(site["value"]) != rows.shape or not np.array_equal(site["value"], rows, equal_nan=True):
         raise ValueError(f"site '{site['name']}' must observe the rows as the model was given them: obs=rows")

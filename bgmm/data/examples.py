@@ -1,4 +1,4 @@
-"""Data that ships with the package: two published sets of measurements on which mixtures have been tried for decades."""
+"""Data that ships with the package: two published sets of measurements on which mixtures have long been tried."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def galaxies() -> pd.DataFrame:
 
     :return: ``velocity``, away from our own galaxy, in 1000 km/s.
 
-    Source: Roeder 1990, "Density estimation with confidence sets exemplified by superclusters and voids in the galaxies",
-    Journal of the American Statistical Association 85, 617-624, in the version used by Richardson and Green 1997.
+    Source: Roeder 1990, "Density estimation with confidence sets exemplified by superclusters and voids in the
+    galaxies", Journal of the American Statistical Association 85, 617-624, in the version used by Richardson and Green
+    1997.
     """
     return _read("galaxies.csv")
 

@@ -6,12 +6,13 @@ names the file, row or column and the way out. Row 1 is the first row of data.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import islice
 from numbers import Real
@@ -22,10 +23,11 @@ import numpy as np
 
 RESERVED = ("chain", "draw", "cluster", "feature", "feature_bis", "observation")  # dimensions of the results
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "."}
-_SEPARATORS = (";", "\t", "|", ",", " ")  # the first of equals wins; a blank stands for any white space
+_SEPARATORS = (";", "\t", "|", ",", " ")  # the first of equals wins; " " stands for any white space
 _SAMPLE = 100  # rows from which separator and decimal mark are found out
 _LISTED = 20  # column names in a message
 _SHOWN = 40  # letters of a cell in a message
+_COMPLEX = "its values are complex; give real and imaginary parts as two columns"
 _UNNAMED = "Unnamed: 0"  # what pandas calls the row numbers that it wrote itself
 
 
@@ -38,7 +40,7 @@ class Table(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """A table not yet read: its name in messages, and a function from a column's index to its numbers or why it has none."""
+    """A table not yet read: its name in messages, and the numbers of the j-th column or why it has none."""
 
     name: str
     n_rows: int
@@ -47,7 +49,7 @@ class _Source(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def as_table(x: Any, columns: Sequence[str] | None = None, *, fitting: bool = True) -> Table:
+def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = True) -> Table:
     """The numeric columns of an array or DataFrame.
 
     :param x: array of shape (n, d), or (n,) for one feature; pandas or polars DataFrame; anything that NumPy takes.
@@ -60,7 +62,7 @@ def as_table(x: Any, columns: Sequence[str] | None = None, *, fitting: bool = Tr
 
     if isinstance(x, pd.Series):
         x = x.to_frame("x1" if x.name is None else x.name)
-    elif hasattr(type(x), "__dataframe__") and not isinstance(x, pd.DataFrame):
+    elif not isinstance(x, pd.DataFrame) and hasattr(type(x), "__dataframe__"):
         try:
             x = x.to_pandas()
         except ImportError as error:
@@ -68,12 +70,12 @@ def as_table(x: Any, columns: Sequence[str] | None = None, *, fitting: bool = Tr
     return _choose(_frame("the table", x) if isinstance(x, pd.DataFrame) else _array("the table", x), columns, fitting)
 
 
-def read_table(path: str | Path, columns: Sequence[str] | None = None, *, fitting: bool = True) -> Table:
+def read_table(path: str | Path, columns: Iterable[Any] | None = None, *, fitting: bool = True) -> Table:
     """The numeric columns of a file: ``.npy``, ``.parquet``, or else text such as CSV.
 
-    Separator (comma, semicolon, tab, pipe, white space), encoding, decimal comma and header are found out. The first line
-    is data, and the features are named x1, x2, ..., if all its cells are numbers or missing. Missing is an empty cell or
-    one of NA, N/A, NaN, null, none, ?, and a lone point.
+    Separator (comma, semicolon, tab, pipe, white space), encoding, decimal comma and header are found out. The first
+    line is data, and the features are named x1, x2, ..., if all its cells are numbers or missing. Missing is an empty
+    cell or one of NA, N/A, NaN, null, none, ?, and a lone point.
 
     :param columns: names of the features to use; by default all columns of numbers.
     :param fitting: insist on two rows and on a value in every column, without which there is nothing to fit.
@@ -94,21 +96,22 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, *, fittin
     return _choose(source, columns, fitting)
 
 
-def _choose(source: _Source, wanted: Sequence[str] | None, fitting: bool) -> Table:
+def _choose(source: _Source, wanted: Iterable[Any] | None, fitting: bool) -> Table:
     """The columns asked for, or all columns of numbers, with every check that files and arrays share."""
     name, names, notes, kept = source.name, source.columns, list(source.notes), dict[str, np.ndarray]()
     if not names or source.n_rows == 0:
         raise ValueError(f"{name} has no {'rows' if names else 'columns'}")
     if fitting and source.n_rows == 1:
         raise ValueError(f"{name} has a single row; a fit needs at least 2 rows")
-    _refuse_repeated(names, f"{name} has more than one column named {{}}; rename all but one")
+    _refuse_repeated(names, name)
+    position = {column: j for j, column in enumerate(names)}
     for column in names if wanted is None else _check_wanted(source, wanted):
-        values = source.numbers(names.index(column))
+        values = source.numbers(position[column])
         if not isinstance(values, str) and wanted is None and column == _UNNAMED and _counts_rows(values):
             values = "it only counts the rows"
         if not isinstance(values, str):
             kept[column] = values
-        elif wanted is None:
+        elif wanted is None and values != _COMPLEX:
             notes.append(f"skipped column {column!r}: {values}")
         else:
             raise ValueError(f"column {column!r} of {name} cannot be used: {values}")
@@ -123,12 +126,12 @@ def _choose(source: _Source, wanted: Sequence[str] | None, fitting: bool) -> Tab
     return Table(table, tuple(kept), tuple(notes))
 
 
-def _check_wanted(source: _Source, wanted: Sequence[str]) -> list[str]:
+def _check_wanted(source: _Source, wanted: Iterable[Any]) -> list[str]:
     """The names asked for, all of which exist."""
-    if isinstance(wanted, str) or not len(wanted):
+    names = [str(column) for column in wanted] if np.iterable(wanted) and not isinstance(wanted, str) else []
+    if not names:
         raise ValueError(f"columns must be a list of names, such as [{source.columns[0]!r}], not {wanted!r}")
-    names = [str(column) for column in wanted]
-    _refuse_repeated(names, "columns names {} more than once")
+    _refuse_repeated(names, "the list of columns to use")
     for column in names:
         if column not in source.columns:
             near = difflib.get_close_matches(column, source.columns, n=1)
@@ -139,10 +142,10 @@ def _check_wanted(source: _Source, wanted: Sequence[str]) -> list[str]:
     return names
 
 
-def _refuse_repeated(names: list[str], sentence: str) -> None:
+def _refuse_repeated(names: list[str], name: str) -> None:
     column, count = Counter(names).most_common(1)[0]
     if count > 1:
-        raise ValueError(sentence.format(repr(column)))
+        raise ValueError(f"{name} names column {column!r} {count} times; each name may occur once")
 
 
 def _check_numbers(what: str, column: str, values: np.ndarray, fitting: bool) -> None:
@@ -167,15 +170,10 @@ def _not_numbers(row: int, value: object) -> str:
 
 def _frame(name: str, frame: Any) -> _Source:
     """The columns of a pandas DataFrame."""
-    import pandas as pd
 
     def numbers(j: int) -> np.ndarray | str:
-        column, is_a = frame.iloc[:, j], pd.api.types
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            return "its values are categories"
-        if is_a.is_numeric_dtype(column) and not is_a.is_bool_dtype(column) and not is_a.is_complex_dtype(column):
-            return column.to_numpy(np.float64, na_value=np.nan)
-        return _numbers(column.to_numpy())
+        column = frame.iloc[:, j]
+        return "its values are categories" if column.dtype == "category" else _numbers(column.to_numpy())
 
     return _Source(name, len(frame), [str(column) for column in frame.columns], numbers)
 
@@ -183,40 +181,158 @@ def _frame(name: str, frame: Any) -> _Source:
 def _array(name: str, x: Any) -> _Source:
     """The columns of an array, named x1, x2, ..."""
     try:
-        array = x.astype(float).filled(np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
-        if array.dtype.kind in "US" and not isinstance(x, np.ndarray):
+        array = np.ma.filled(x.astype(float), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
+        if array.dtype.kind == "U" and not isinstance(x, np.ndarray):
             array = np.asarray(x, dtype=object)  # beside a text, NumPy turns numbers into texts as well
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{name} must be an array of shape (n, d), which cannot be made of this {type(x).__name__}") from error
+        raise ValueError(f"{name} must be an array of shape (n, d), and this {type(x).__name__} cannot be made one") from error
     if array.ndim not in (1, 2):
         came = f"shape {array.shape}" if array.ndim else f"a single {type(x).__name__}"
         raise ValueError(f"{name} must be an array of shape (n, d), or (n,) for one feature, not {came}")
-    array = array.reshape(len(array), -1) if array.size else np.empty((len(array), *array.shape[1:] or (1,)))
+    array = array[:, None] if array.ndim == 1 else array
     return _Source(name, len(array), [f"x{j + 1}" for j in range(array.shape[1])], lambda j: _numbers(array[:, j]))
 
 
 def _numbers(values: np.ndarray) -> np.ndarray | str:
     """The values of one column as float64, or why they are none."""
+    if values.dtype.kind in "iuf":
+        return values.astype(np.float64)
     if values.dtype.kind == "c":
-        return "its values are complex numbers"
-    if values.dtype.kind == "O":
-        return _numbers_of_objects(values)
-    try:
-        return _not_numbers(0, values[0]) if values.dtype.kind in "bmMSTU" else values.astype(np.float64)
-    except (TypeError, ValueError):
-        return _not_numbers(0, values[0])
-
-
-def _numbers_of_objects(values: np.ndarray) -> np.ndarray | str:
-    import pandas as pd
-
+        return _COMPLEX
     numbers = np.full(len(values), np.nan)
     for i, value in enumerate(values):
-        if value is not None and value is not pd.NA:
-            if not isinstance(value, Real | Decimal) or isinstance(value, bool):
-                return _not_numbers(i, value)
-            try:
-                numbers[i] = float(value)
-            except OverflowError:
-                numbers[i] = np.inf
+        if value is None or type(value).__name__ == "NAType":
+            continue
+        if not isinstance(value, Real | Decimal) or isinstance(value, bool | np.timedelta64):
+            return _not_numbers(i, value)
+        try:
+            numbers[i] = float(value)
+        except OverflowError:
+            return _not_numbers(i, value)
     return numbers
+
+
+def _read_npy(name: str, file: BinaryIO) -> _Source:
+    try:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{name} holds no array of numbers that NumPy can read; write it with numpy.save") from error
+    return _array(name, array)
+
+
+def _read_parquet(name: str, file: BinaryIO) -> _Source:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError("reading Parquet needs pyarrow: pip install 'bgmm[parquet]'") from error
+    try:
+        return _frame(name, pa.parquet.read_table(file).to_pandas())
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{name} is not a Parquet file that pyarrow can read; write it anew") from error
+
+
+def _read_text(name: str, file: BinaryIO) -> _Source:
+    """The columns of a text file: its cells as a rectangle, under a line of names or none."""
+    text = _decode(file.read())
+    if "\0" in text:
+        raise ValueError(f"{name} is not a text file; save the table as CSV, .npy or .parquet")
+    if not text.strip():
+        raise ValueError(f"{name} is empty")
+    lines = io.StringIO(text, newline=None).readlines()
+    separator, mark = _layout(lines)
+    rows = _rectangle(name, lines, separator, mark)
+    first, body = rows[0], rows[1:]
+    notes = [f"read commas in the numbers of {name} as decimal marks"] if mark == "," else []
+    texts = [cell for cell in first if _number(cell, mark) is None]
+    if texts or (len(first) > 1 and not first[0] and _are_row_names(body, mark)):
+        names = [cell or f"Unnamed: {j}" for j, cell in enumerate(first)]
+        if texts and any(cell and cell not in texts for cell in first):
+            notes.append(f"took the first line of {name} as names, with {texts[0]!r}; if it is data, put names above it")
+    else:
+        names, body = [f"x{j + 1}" for j in range(len(first))], rows
+    columns = list(zip(*body, strict=True))
+    return _Source(name, len(body), names, lambda j: _parse(columns[j], mark), tuple(notes))
+
+
+def _decode(data: bytes) -> str:
+    """The text, in UTF-16 where a byte order mark says so, else in UTF-8, else in what Windows and old files use."""
+    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for encoding in ["utf-16"] * utf16 + ["utf-8-sig", "cp1252"]:
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode(encoding)
+    return data.decode("latin-1")
+
+
+def _layout(lines: list[str]) -> tuple[str, str]:
+    """Separator and decimal mark: those that cut most rows alike and make most cells numbers."""
+    best, best_score = (",", "."), (0.0, 0.0)
+    for separator in _SEPARATORS:
+        try:
+            rows = [cells for _, cells in islice(_rows(lines, separator), _SAMPLE)]
+        except csv.Error:
+            continue
+        width, alike = Counter(map(len, rows)).most_common(1)[0]
+        cells = [cell for row in rows for cell in row if cell]
+        points = sum(_number(cell, ".") is not None for cell in cells)
+        commas = sum(_number(cell, ",") is not None for cell in cells) if separator != "," else 0
+        score = (alike / len(rows) * max(points, commas) / max(len(cells), 1), alike / len(rows))
+        if width > 1 and score > best_score:
+            best, best_score = (separator, "," if commas > points else "."), score
+    return best
+
+
+def _rows(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, and the number of the line that it ends on; blank lines are no rows."""
+    if separator == " ":
+        trimmed = (" ".join(line.split()) for line in lines)
+    else:
+        trimmed = (line if line.strip(" \n") else "" for line in lines)
+    reader = csv.reader(trimmed, delimiter=separator, skipinitialspace=True, strict=True)
+    return ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
+
+
+def _rectangle(name: str, lines: list[str], separator: str, mark: str) -> list[list[str]]:
+    """The cells of a file, each row as long as the others."""
+    ends, rows = [0], []
+    try:
+        for end, cells in _rows(lines, separator):
+            ends.append(end)
+            rows.append(cells)
+    except csv.Error as error:
+        raise ValueError(f"{name} cannot be read from line {ends[-1] + 1} on ({error}); check its quotation marks") from error
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    while width > 1 and not any(cells[width - 1] for cells in rows if len(cells) >= width):
+        width -= 1  # the lines end in separators
+    rows = [cells if any(cells[width:]) else cells[:width] for cells in rows]
+    if len(rows[0]) == width - 1 and _are_row_names(rows[1:], mark):  # as R writes a table
+        rows[0] = ["", *rows[0]]
+    for line, cells in zip(ends[1:], rows, strict=True):
+        if len(cells) != width:
+            n_cells = f"{len(cells)} cell" + "s" * (len(cells) != 1)
+            raise ValueError(f"line {line} of {name} has {n_cells} where most lines have {width}; mend that line")
+    return rows
+
+
+def _are_row_names(body: list[list[str]], mark: str) -> bool:
+    """Whether the first column is text or counts the rows."""
+    values = _parse([cells[0] for cells in body], mark)
+    return bool(body) and (isinstance(values, str) or _counts_rows(values))
+
+
+def _parse(cells: Sequence[str], mark: str) -> np.ndarray | str:
+    """The numbers in the cells of one column, or why they are none."""
+    numbers = [_number(cell, mark) for cell in cells]
+    if None in numbers:
+        row = numbers.index(None)
+        return _not_numbers(row, cells[row])
+    return np.array(numbers, np.float64)
+
+
+def _number(cell: str, mark: str) -> float | None:
+    """The number in a cell, NaN where it is missing, None where it holds something else."""
+    plain = cell.replace(".", "x").replace(",", ".") if mark == "," else cell
+    try:
+        return None if "_" in cell else float(plain)  # Python takes 1_000 for a number
+    except ValueError:
+        return math.nan if cell.lower() in _MISSING else None

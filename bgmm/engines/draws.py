@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bgmm.core.gaussian import Parameters
+from bgmm.core.gaussian import AnyArray, Parameters
 from bgmm.core.target import Target
 
 
@@ -31,7 +32,7 @@ def _describe(target: Target, z: Float[Array, "s z"]):
     return jax.lax.map(one, z, batch_size=256)
 
 
-def from_unconstrained(target: Target, z: Float[Array, "c s z"]) -> tuple[Parameters, dict[str, np.ndarray], np.ndarray]:
+def from_unconstrained(target: Target, z: Float[AnyArray, "c s z"]) -> tuple[Parameters, dict[str, np.ndarray], np.ndarray]:
     """Mixtures, sites and log prior densities (of the sites) of unconstrained draws."""
-    described = _describe(target, z.reshape(-1, z.shape[-1]))
+    described = _describe(target, jnp.asarray(z).reshape(-1, z.shape[-1]))
     return jax.tree.map(lambda a: np.asarray(a).reshape(*z.shape[:2], *a.shape[1:]), described)

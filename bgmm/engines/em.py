@@ -8,6 +8,7 @@ posterior itself then finishes what EM does slowly. Neither ever lowers the obje
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -18,11 +19,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import gaussian
+from bgmm.core.checks import check_count, check_positive
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import Target
 from bgmm.engines.draws import Draws, from_unconstrained
 from bgmm.engines.minimise import minimise
-from bgmm.core.checks import check_count, check_positive
 from bgmm.engines.starts import first_guesses
 
 _EM_STEPS = 10  # of EM before L-BFGS takes over
@@ -91,8 +92,8 @@ class EM:
             said.append(f"EM did not converge in {self.max_steps} steps; raise max_steps, or ask for fewer components")
         if found.collapsed:
             said.append(
-                "every start ended with a component at the resolution of the data (a near-constant column, collinear columns, or "
-                "too many components); use EM(prior=True), or fewer components"
+                "every start ended with a component at the resolution of the data (a near-constant column, collinear "
+                "columns, or too many components); use EM(prior=True), or fewer components"
             )
         return said
 
@@ -117,8 +118,11 @@ def _climb(target: Target, settings: EM, jacobian: bool, key: Array) -> Climb:
 def _maximum_likelihood(target: Target, settings: EM, guess: Parameters) -> Climb:
     """EM with the closed M-step, until Aitken's estimate of what is left to gain is under the tolerance."""
 
+    closed_form = target.closed_form
+    assert closed_form is not None
+
     def maximise(statistics, centres):
-        m = target.closed_form.maximum_likelihood(statistics, target.recording_step)
+        m = closed_form.maximum_likelihood(statistics, target.recording_step)
         return m if centres is None else m._replace(means=m.means + centres)
 
     def going(carry):
@@ -153,31 +157,23 @@ def _held_up(mixture: Parameters, statistics: Float[Array, "k p"]) -> Bool[Array
     whiten = jax.scipy.linalg.solve_triangular
     half = whiten(mixture.scale_tril, covariances, lower=True)
     spread = jnp.linalg.eigvalsh(whiten(mixture.scale_tril, jnp.swapaxes(half, 1, 2), lower=True))
-    return (spread < 0.5).any()  # noqa: PLR2004
+    return (spread < 0.5).any()
 
 
 def climb_from(target: Target, settings: EM, jacobian: bool, guess: Parameters) -> Climb:
     """EM whose M-step is L-BFGS on the declared priors, then L-BFGS on the objective itself."""
 
-    def negative(z, log_likelihood):
-        traced = target.trace(z)
-        log_prior = settings.prior * traced.log_prior + jacobian * traced.log_jacobian
-        return -(log_prior + log_likelihood(target.scaling.into(traced.mixture)))
-
-    def em_step(_, carry):
-        z, statistics, centres = carry
-
-        def expected_log_likelihood(mixture):
-            return jnp.vdot(statistics, gaussian.natural(mixture, centres))
-
-        q = partial(negative, log_likelihood=expected_log_likelihood)
-        z = minimise(q, z, max_steps=_M_STEPS, gradient_tolerance=_M_TOLERANCE).x
-        return z, *target.expected_statistics(target.mixture(z))[1:]
+    def step(_, carry):
+        return em_step(target, settings, jacobian, *carry)
 
     z = jnp.zeros(target.n_dim)
-    z, *_ = jax.lax.fori_loop(0, _EM_STEPS, em_step, (z, *target.expected_statistics(guess)[1:]))
-    objective = partial(negative, log_likelihood=target.log_likelihood)
-    found = minimise(objective, z, max_steps=settings.max_steps, gradient_tolerance=_GRADIENT_TOLERANCE)
+    z, *_ = jax.lax.fori_loop(0, _EM_STEPS, step, (z, *target.expected_statistics(guess)[1:]))
+    found = minimise(
+        lambda z: -_objective(target, settings, jacobian, z, target.log_likelihood),
+        z,
+        max_steps=settings.max_steps,
+        gradient_tolerance=_GRADIENT_TOLERANCE,
+    )
     gradient_norm = jnp.abs(found.gradient).max(initial=0.0)
     return Climb(
         z=found.x,
@@ -188,3 +184,25 @@ def climb_from(target: Target, settings: EM, jacobian: bool, guess: Parameters) 
         converged=gradient_norm < _STATIONARY,
         collapsed=jnp.array(False),
     )
+
+
+def em_step(target: Target, settings: EM, jacobian: bool, z, statistics, centres):
+    """M-step from the expected statistics of the last z, then the E-step at the new one."""
+
+    def expected_log_likelihood(mixture: Parameters) -> Float[Array, ""]:
+        return jnp.vdot(statistics, gaussian.natural(mixture, centres))
+
+    z = minimise(
+        lambda z: -_objective(target, settings, jacobian, z, expected_log_likelihood),
+        z,
+        max_steps=_M_STEPS,
+        gradient_tolerance=_M_TOLERANCE,
+    ).x
+    return z, *target.expected_statistics(target.mixture(z))[1:]
+
+
+def _objective(target: Target, settings: EM, jacobian: bool, z, log_likelihood: Callable) -> Float[Array, ""]:
+    """What is climbed: the log prior as the settings want it, and a log likelihood of the mixture."""
+    traced = target.trace(z)
+    log_prior = settings.prior * traced.log_prior + jacobian * traced.log_jacobian
+    return log_prior + log_likelihood(target.scaling.into(traced.mixture))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpyro.infer.hmc import hmc
 from tqdm.auto import tqdm
 
@@ -33,11 +33,11 @@ _SAME_MODE = 1e-3  # nats
 class Modes(NamedTuple):
     """Distinct modes of the unconstrained log posterior, heaviest first."""
 
-    z: Float[Array, "m z"]
-    log_posterior: Float[Array, " m"]
-    mass: Float[Array, " m"]  # Laplace mass, sums to one
-    factor: Float[Array, "m z z"]  # H^(-1/2): columns are unit steps along which the posterior is about standard normal
-    n_found: Float[Array, " m"]  # restarts that ended here
+    z: Float[np.ndarray, "m z"]
+    log_posterior: Float[np.ndarray, " m"]
+    mass: Float[np.ndarray, " m"]  # Laplace mass, sums to one
+    factor: Float[np.ndarray, "m z z"]  # H^(-1/2): columns are unit steps along which the posterior is about standard normal
+    n_found: Int[np.ndarray, " m"]  # restarts that ended here
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ class NUTS:
     def _warnings(self, stats: dict[str, np.ndarray]) -> list[str]:
         said = []
         if n := int(stats["diverging"].sum()):
-            said.append(f"{n} of {stats['diverging'].size} draws diverged; raise target_accept, or look at what the model allows")
+            said.append(
+                f"{n} of {stats['diverging'].size} draws diverged; raise target_accept, or look at what the model allows"
+            )
         if n := int((stats["tree_depth"] >= self.max_tree_depth).sum()):
             said.append(f"{n} draws reached the maximum tree depth of {self.max_tree_depth}; raise max_tree_depth")
         return said
@@ -95,7 +97,9 @@ def find_modes(target: Target, n_starts: int, *, key: Array) -> tuple[Target, Mo
     target, climbs = climb(target, EM(n_starts=n_starts), jacobian=True, key=key)
     height = np.where(np.isfinite(climbs.objective), climbs.objective, -np.inf)
     if not np.isfinite(height).any():
-        raise ValueError("the log posterior is not finite anywhere the restarts looked; check the model's priors against the data")
+        raise ValueError(
+            "the log posterior is not finite anywhere the restarts looked; check the model's priors against the data"
+        )
     order = np.argsort(-height)
     z, height, ended = np.asarray(climbs.z)[order], height[order], np.asarray(climbs.converged)[order]
     ended |= ~ended.any()
@@ -124,7 +128,7 @@ def _laplace(target: Target, z: Float[Array, "m z"]) -> tuple[Float[Array, "m z 
 
 @lru_cache
 def _kernel(settings: NUTS):
-    """Compiled start and advance of vectorised chains; the target and each chain's frame are arguments, so nothing recompiles."""
+    """Compiled start and advance of vectorised chains, which take the target and each chain's frame as arguments."""
 
     def potential(target, mode, factor):
         return lambda u: -target.log_posterior(mode + factor @ u, jacobian=True)
@@ -167,17 +171,18 @@ def _kernel(settings: NUTS):
     return start, advance
 
 
-def sample_from(target: Target, settings: NUTS, z: Array, factor: Array, *, key: Array) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def sample_from(
+    target: Target, settings: NUTS, z: Float[np.ndarray, "c z"], factor: Float[np.ndarray, "c z z"], *, key: Array
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Run one chain from each mode z (c, D) with its own frame ``factor`` (c, D, D): draws (c, s, D) and their statistics."""
     start, advance = _kernel(settings)
-    z, factor = jnp.asarray(z), jnp.asarray(factor)
-    state = start(target, z, factor, jax.random.split(key, len(z)))
+    frames = (jnp.asarray(z), jnp.asarray(factor))
+    state = start(target, *frames, jax.random.split(key, len(z)))
     n_steps = settings.n_warmup + settings.n_draws
     chunks = []
     with tqdm(total=n_steps, desc="NUTS", unit="draw", disable=None, leave=False) as progress:
         for done in range(0, n_steps, _CHUNK):
-            state, chunk = advance(state, target, z, factor)
+            state, chunk = advance(state, target, *frames)
             chunks.append(jax.device_get(chunk))
             progress.update(min(_CHUNK, n_steps - done))
-    z, stats = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, settings.n_warmup : n_steps], *chunks)
-    return z, stats
+    return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, settings.n_warmup : n_steps], *chunks)

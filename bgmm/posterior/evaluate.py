@@ -16,7 +16,7 @@ from bgmm.core import gaussian, one_pass
 from bgmm.core.gaussian import Parameters
 from bgmm.core.one_pass import Blocks
 from bgmm.core.scaling import Scaling
-from bgmm.data.table import as_table
+from bgmm.data.table import Table, as_table
 from bgmm.tree import features_of, observed, parameters
 
 
@@ -43,13 +43,15 @@ def at_rows(mixture: Parameters, scaling: Scaling, rows: Float[np.ndarray, "n d"
 
 
 def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
-    """``x`` as rows with the features that the tree was fitted to, by name when both have names."""
+    """``x`` as rows with the features that the tree was fitted to: by name, or by place when either has no names."""
     features = features_of(tree)
-    named = hasattr(x, "columns")
-    table = as_table(x, columns=features if named else None, least_rows=1)
-    if len(table.features) != len(features):
-        raise ValueError(f"x has {len(table.features)} columns, and the model was fitted to {len(features)}: {', '.join(features)}")
-    return table.values
+    table = x if isinstance(x, Table) else as_table(x, fitting=False)
+    if set(features) <= set(table.features):
+        return table.values[:, [table.features.index(name) for name in features]]
+    nameless = tuple(f"x{j + 1}" for j in range(len(features)))
+    if len(table.features) == len(features) and nameless in (features, table.features):
+        return table.values
+    raise ValueError(f"the model was fitted to the columns {', '.join(features)}, and x has {', '.join(table.features)}")
 
 
 @partial(jax.jit, static_argnames=("function", "centred"))
@@ -95,7 +97,9 @@ def mean_log_density(at: Evaluation) -> Float[np.ndarray, " n"]:
 def mean_responsibilities(at: Evaluation) -> Float[np.ndarray, "n k"]:
     """(1/S) sum_s p(z_n = k | x_n, draw s)."""
     start = jnp.zeros((*at.blocks.position.shape, at.mixture.means.shape[1]))
-    return np.asarray(_folded(one_pass.responsibilities, jnp.add, start, at.mixture, at.blocks, at.centred)) / len(at.mixture.means)
+    return np.asarray(_folded(one_pass.responsibilities, jnp.add, start, at.mixture, at.blocks, at.centred)) / len(
+        at.mixture.means
+    )
 
 
 def _holds_a_row(eta, blocks: Blocks, centres, key: Array) -> Bool[Array, " k"]:

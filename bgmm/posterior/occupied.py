@@ -25,4 +25,6 @@ def n_occupied(tree: xr.DataTree, *, seed: int = 0) -> xr.DataArray:
     else:
         counts = occupied(evaluation(tree), key=jax.random.key(seed)).sum(1)
     k = np.arange(1, posterior.sizes["cluster"] + 1)
-    return xr.DataArray([(counts == value).mean() for value in k], coords={"n_occupied": k}, dims="n_occupied", name="probability")
+    return xr.DataArray(
+        [(counts == value).mean() for value in k], coords={"n_occupied": k}, dims="n_occupied", name="probability"
+    )

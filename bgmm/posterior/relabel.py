@@ -57,8 +57,9 @@ def relabel(tree: xr.DataTree, *, order: str = "weights") -> xr.DataTree:
     )
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
     groups |= {"posterior": _permuted(posterior, permutations), "sample_stats": stats}
-    relabelled = xr.DataTree.from_dict(groups, name=tree.name).assign_attrs(tree.attrs)
-    return with_about(relabelled, relabelled=order)
+    aligned = xr.DataTree.from_dict(groups, name=tree.name)
+    aligned.attrs = tree.attrs
+    return with_about(aligned, relabelled=order)
 
 
 def relabelled(tree: xr.DataTree) -> xr.DataTree:
@@ -102,15 +103,17 @@ def _best(tree: xr.DataTree, p: Float[np.ndarray, "s n k"]) -> int:
 def _ordered(mixture: Parameters, permutations: Int[np.ndarray, "s k"], by: int | None) -> Int[np.ndarray, " k"]:
     """Places of the aligned clusters in the order asked for."""
     if by is None:
-        return np.argsort(-np.take_along_axis(np.exp(mixture.log_weights), permutations, 1).mean(0), kind="stable")
-    return np.argsort(np.take_along_axis(mixture.means[:, :, by], permutations, 1).mean(0), kind="stable")
+        place = -np.take_along_axis(np.exp(mixture.log_weights), permutations, 1).mean(0)
+    else:
+        place = np.take_along_axis(np.asarray(mixture.means)[:, :, by], permutations, 1).mean(0)
+    return np.argsort(place, kind="stable")
 
 
 def _switched(permutations: Int[np.ndarray, "c s k"]) -> np.ndarray:
     """Whether each draw's permutation differs from the commonest of its chain."""
     differs = np.zeros(permutations.shape[:2], bool)
     for chain, own in enumerate(permutations):
-        kinds, which, counts = np.unique(own, axis=0, return_inverse=True, return_counts=True)
+        _, which, counts = np.unique(own, axis=0, return_inverse=True, return_counts=True)
         differs[chain] = which.reshape(-1) != counts.argmax()
     return differs
 

@@ -21,7 +21,10 @@ from bgmm.posterior.relabel import relabelled
 from bgmm.tree import features_of, observed, posterior_of
 
 # Okabe and Ito's palette, told apart by colour-blind readers too
-_COLOURS = np.array([[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [110, 110, 110]]) / 255
+_COLOURS = (
+    np.array([[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [110, 110, 110]])
+    / 255
+)
 _CERTAIN = 0.95  # membership from which a row is drawn as belonging to its cluster
 _INTERVAL = 0.89  # ArviZ's own
 _SHOWN_ROWS = 5000
@@ -70,7 +73,7 @@ def plot_clusters(
         _density(axes, clusters, rows[:, 0], r, 0)
         axes.set(xlabel=shown[0], ylabel="density")
         axes.legend(frameon=False)
-    elif d == 2:  # noqa: PLR2004
+    elif d == 2:
         figure, axes = plt.subplots(figsize=(7, 5.5), layout="constrained")
         _scatter(axes, clusters, rows, r, (0, 1), masses)
         axes.set(xlabel=shown[0], ylabel=shown[1])
@@ -91,7 +94,7 @@ def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
         axes = plt.subplots(figsize=(5, 3.2), layout="constrained")[1]
     k = probability["n_occupied"].to_numpy()
     bars = axes.bar(k, probability, color=_COLOURS[0], width=0.7)
-    axes.bar_label(bars, [f"{p:.2f}" if p >= 0.005 else "" for p in probability.to_numpy()], padding=2)  # noqa: PLR2004
+    axes.bar_label(bars, [f"{p:.2f}" if p >= 0.005 else "" for p in probability.to_numpy()], padding=2)
     axes.set(xlabel="occupied components $K_+$", ylabel="posterior probability", xticks=k, ylim=(0, 1.08))
     axes.spines[["top", "right"]].set_visible(False)
     return axes
@@ -125,25 +128,31 @@ def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Flo
     w, mu, sigma = clusters.draws
     parts = w[..., None] * norm.pdf(grid, mu[:, :, j, None], np.sqrt(sigma[:, :, j, j])[..., None])
     low, high = np.quantile(parts.sum(1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2], axis=0)
-    axes.hist(x, bins="fd" if len(x) > 30 else 10, density=True, color="0.88", zorder=0)  # noqa: PLR2004
+    axes.hist(x, bins="fd" if len(x) > 30 else 10, density=True, color="0.88", zorder=0)
     for k, colour in enumerate(_colours(clusters.n_clusters)):
         axes.plot(grid, parts.mean(0)[k], color=colour, lw=1.4, ls="--", label=f"cluster {k}")
     axes.plot(grid, parts.sum(1).mean(0), color="0.15", lw=1.8, label="density")
     if len(w) > 1:
         axes.fill_between(grid, low, high, color="0.15", alpha=0.2, lw=0, label="89 % of draws")
     ticks = np.stack([np.column_stack([x, np.zeros_like(x)]), np.column_stack([x, np.full_like(x, -0.04)])], axis=1)
-    axes.add_collection(LineCollection(ticks, colors=r @ _colours(r.shape[1]), lw=0.8, transform=axes.get_xaxis_transform(), clip_on=False))
+    axes.add_collection(
+        LineCollection(
+            list(ticks), colors=r @ _colours(r.shape[1]), lw=0.8, transform=axes.get_xaxis_transform(), clip_on=False
+        )
+    )
     axes.tick_params(axis="x", pad=8)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _scatter(axes: Axes, clusters: _Clusters, rows, r: Float[np.ndarray, "n k"], pair: tuple[int, int], masses: Sequence[float]) -> None:
+def _scatter(
+    axes: Axes, clusters: _Clusters, rows, r: Float[np.ndarray, "n k"], pair: tuple[int, int], masses: Sequence[float]
+) -> None:
     """Rows and ellipses in two features."""
     x = rows[:, pair]
     colours = r @ _colours(r.shape[1])
     doubtful = r.max(1) < _CERTAIN
-    axes.scatter(*x[~doubtful].T, c=colours[~doubtful], s=12, alpha=0.75, lw=0)
-    axes.scatter(*x[doubtful].T, c=colours[doubtful], s=38, edgecolors="black", lw=1.0, zorder=3)
+    axes.scatter(x[~doubtful, 0], x[~doubtful, 1], c=colours[~doubtful], s=12, alpha=0.75, lw=0)
+    axes.scatter(x[doubtful, 0], x[doubtful, 1], c=colours[doubtful], s=38, edgecolors="black", lw=1.0, zorder=3)
     _, draw_means, draw_covariances = clusters.draws
     _, means, covariances = clusters.mean
     block = np.ix_(pair, pair)
@@ -184,10 +193,13 @@ def _cell(axes: Axes, clusters: _Clusters, rows, r, cell: tuple[int, int], masse
 def _key(r: Float[np.ndarray, "n k"], masses: Sequence[float], n_draws: int) -> list[Line2D]:
     """Handles of the legend."""
     handles = [
-        Line2D([], [], color=colour, marker="o", ls="", ms=5, label=f"cluster {k}") for k, colour in enumerate(_colours(r.shape[1]))
+        Line2D([], [], color=colour, marker="o", ls="", ms=5, label=f"cluster {k}")
+        for k, colour in enumerate(_colours(r.shape[1]))
     ]
     if (r.max(1) < _CERTAIN).any():
-        handles.append(Line2D([], [], color="0.6", marker="o", ls="", ms=7, mec="black", label=f"no membership over {_CERTAIN:.0%}"))
+        handles.append(
+            Line2D([], [], color="0.6", marker="o", ls="", ms=7, mec="black", label=f"no membership over {_CERTAIN:.0%}")
+        )
     held = " and ".join(f"{mass:.0%}" for mass in sorted(masses))
     handles.append(Line2D([], [], color="0.3", lw=1.8, label=f"ellipses that hold {held}"))
     if n_draws > 1:

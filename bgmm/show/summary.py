@@ -8,7 +8,7 @@ import xarray as xr
 
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.relabel import relabelled
-from bgmm.tree import about, posterior_of
+from bgmm.tree import about, features_of, posterior_of
 
 _SHOWN = ["weights", "means", "scales"]
 _R_HAT = 1.01
@@ -27,8 +27,15 @@ def summary_text(tree: xr.DataTree) -> str:
     parts += ["", table.to_string(), ""]
     if "resolution" in tree.children.get("constant_data", xr.Dataset()):
         resolution = tree["constant_data"]["resolution"]
-        parts.append("resolution of the data: " + ", ".join(f"{f} {v:.3g}" for f, v in zip(resolution["feature"].values, resolution.values, strict=True)))
-    parts += ["EM converged." if bool(tree["sample_stats"]["converged"].all()) else "EM did not converge."] if single else verdicts(tree)
+        parts.append(
+            "resolution of the data: "
+            + ", ".join(f"{f} {v:.3g}" for f, v in zip(features_of(tree), resolution.to_numpy(), strict=True))
+        )
+    parts += (
+        ["EM converged." if bool(tree["sample_stats"]["converged"].all()) else "EM did not converge."]
+        if single
+        else verdicts(tree)
+    )
     return "\n".join(part for part in parts if part is not None)
 
 
@@ -40,15 +47,23 @@ def verdicts(tree: xr.DataTree) -> list[str]:
     if r_hat.isna().any():
         said.append("R-hat needs at least two chains, so nothing here says whether the sampler converged.")
     elif (r_hat > _R_HAT).any():
-        said.append(f"The chains do not agree: R-hat of {r_hat.idxmax()} is {r_hat.max():.2f} (over {_R_HAT}); run longer, or compare the chains.")
+        said.append(
+            f"The chains do not agree: "
+            f"R-hat of {r_hat.idxmax()} is {r_hat.max():.2f} (over {_R_HAT}); run longer, or compare the chains."
+        )
     elif (effective < _EFFECTIVE).any():
-        said.append(f"The chains agree, but {effective.idxmin()} has only {effective.min():.0f} effective draws (under {_EFFECTIVE}); run longer.")
+        said.append(
+            f"The chains agree, but {effective.idxmin()} has only "
+            f"{effective.min():.0f} effective draws (under {_EFFECTIVE}); run longer."
+        )
     else:
-        said.append(f"The chains agree: R-hat at most {r_hat.max():.3f}, at least {effective.min():.0f} effective draws of each.")
+        said.append(
+            f"The chains agree: R-hat at most {r_hat.max():.3f}, at least {effective.min():.0f} effective draws of each."
+        )
     stats = tree["sample_stats"] if "sample_stats" in tree.children else xr.Dataset()
     if "diverging" in stats and (n := int(stats["diverging"].sum())):
         said.append(f"{n} draws diverged: the posterior has places that the sampler could not enter.")
-    if "agreement" in stats and (low := float(stats["agreement"].mean())) < 0.8:  # noqa: PLR2004
+    if "agreement" in stats and (low := float(stats["agreement"].mean())) < 0.8:
         said.append(f"Draws agree with each other on only {low:.0%} of the memberships: the clusters are not well determined.")
     return said
 
@@ -57,13 +72,16 @@ def _heading(tree: xr.DataTree, posterior: xr.Dataset) -> str:
     how = about(tree)
     rows = tree["observed_data"].sizes["observation"] if "observed_data" in tree.children else "unknown"
     size = f"{posterior.sizes['chain']} x {posterior.sizes['draw']} draws"
-    return f"{rows} rows, {posterior.sizes['feature']} features; {how.get('model', 'draws made elsewhere')}; {how.get('engine', '')} {size}"
+    made = f"{how['model']}; {how['engine']}" if how else "draws made elsewhere;"
+    return f"{rows} rows, {posterior.sizes['feature']} features; {made} {size}"
 
 
 def _occupied_line(tree: xr.DataTree) -> str:
     probability = n_occupied(tree)
-    likely = probability.where(probability >= 0.005, drop=True)  # noqa: PLR2004
-    return "occupied components: " + ", ".join(f"{int(k)} with probability {float(p):.2f}" for k, p in zip(likely["n_occupied"], likely, strict=True))
+    likely = probability.where(probability >= 0.005, drop=True)
+    return "occupied components: " + ", ".join(
+        f"{int(k)} with probability {float(p):.2f}" for k, p in zip(likely["n_occupied"], likely, strict=True)
+    )
 
 
 def _modes_line(tree: xr.DataTree) -> str | None:
@@ -72,6 +90,6 @@ def _modes_line(tree: xr.DataTree) -> str | None:
     stats = tree["sample_stats"]
     mass, starts = stats["mode_mass"].to_numpy(), stats["mode_starts"].to_numpy()
     word = "mode" if len(mass) == 1 else "modes"
-    shown = ", ".join(f"{m:.2g}" for m in mass[:4]) + (", ..." if len(mass) > 4 else "")  # noqa: PLR2004
+    shown = ", ".join(f"{m:.2g}" for m in mass[:4]) + (", ..." if len(mass) > 4 else "")
     used = ", ".join(str(m) for m in np.unique(stats["mode"].to_numpy()))
     return f"{len(mass)} {word} found by {starts.sum()} restarts, with Laplace mass {shown}; chains began in mode {used}"

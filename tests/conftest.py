@@ -1,0 +1,52 @@
+"""Double precision, a compilation cache kept between runs, and the fits that several tests ask questions of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+mpl.use("agg")
+
+
+@pytest.fixture(scope="session")
+def iris():
+    from sklearn.datasets import load_iris
+
+    data = load_iris(as_frame=True).data
+    return data.rename(columns=lambda name: name.removesuffix(" (cm)"))
+
+
+@pytest.fixture(scope="session")
+def faithful():
+    import bgmm
+
+    return bgmm.old_faithful()
+
+
+@pytest.fixture(scope="session")
+def faithful_tree(faithful):
+    """Old Faithful by NUTS, two components, all settings at their defaults."""
+    import bgmm
+
+    return bgmm.fit(bgmm.models.finite(2), faithful, engine="nuts", seed=1)
+
+
+@pytest.fixture(scope="session")
+def iris_tree(iris):
+    """Iris by NUTS, three components, all settings at their defaults."""
+    import bgmm
+
+    return bgmm.fit(bgmm.models.finite(3), iris, seed=2)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20260101)

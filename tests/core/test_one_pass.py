@@ -1,0 +1,210 @@
+"""The kernel against scipy, against brute force, and against its own invariances."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.special import logsumexp
+from jax.scipy.stats import multivariate_normal
+
+from bgmm.core import gaussian, one_pass
+from bgmm.core.gaussian import Parameters
+from bgmm.core.scaling import scaling_of
+from bgmm.posterior.evaluate import at_rows, log_likelihoods
+from tests.mixtures import log_density, log_joint, random_mixture, sample
+
+SHAPES = [(d, k) for d in (1, 2, 5, 20) for k in (1, 3, 10)]
+
+
+def on_device(mixture: Parameters) -> Parameters:
+    return Parameters(*(jnp.asarray(a) for a in mixture))
+
+
+@pytest.mark.parametrize(("d", "k"), SHAPES)
+@pytest.mark.parametrize("block_size", [7, 64, 100, None])
+def test_log_likelihood_of_rows_equals_scipy(rng, d, k, block_size):
+    mixture = random_mixture(rng, k, d)
+    x = sample(rng, mixture, 100)[0]
+    rows = one_pass.log_likelihood_rows(gaussian.natural(mixture), one_pass.make_blocks(x, block_size=block_size))
+    np.testing.assert_allclose(rows, log_density(mixture, x), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("d", "k"), SHAPES)
+@pytest.mark.parametrize("own_centres", [False, True])
+def test_sum_and_statistics_equal_brute_force(rng, d, k, own_centres):
+    mixture = random_mixture(rng, k, d)
+    x = sample(rng, mixture, 130)[0]
+    weights = rng.uniform(0, 2, size=130)
+    centres = gaussian.own_centres(mixture, own_centres)
+    value, statistics = one_pass.expected_statistics(
+        gaussian.natural(mixture, centres), one_pass.make_blocks(x, weights, block_size=32), centres
+    )
+    joint = log_joint(mixture, x)
+    log_p = log_density(mixture, x)
+    np.testing.assert_allclose(value, weights @ log_p, rtol=1e-9)
+
+    r = weights[:, None] * np.exp(joint - log_p[:, None])
+    counts, means, covariances = gaussian.moments(statistics)
+    about = np.zeros((k, d)) if centres is None else np.asarray(centres)
+    shifted = x[:, None, :] - about[None]
+    expected_means = np.einsum("nk,nkd->kd", r, shifted) / r.sum(0)[:, None]
+    deviation = shifted - expected_means[None]
+    np.testing.assert_allclose(counts, r.sum(0), rtol=1e-9)
+    np.testing.assert_allclose(means, expected_means, rtol=1e-9, atol=1e-10)
+    expected_covariances = np.einsum("nk,nki,nkj->kij", r, deviation, deviation) / r.sum(0)[:, None, None]
+    np.testing.assert_allclose(covariances, expected_covariances, rtol=1e-9, atol=1e-10)
+
+
+def naive(flat, x, k, d):
+    """Log likelihood of rows by jax's own normal density, in the coordinates of ``flatten``."""
+    log_w, mu, L = flat[:k], flat[k : k + k * d].reshape(k, d), flat[k + k * d :].reshape(k, d, d)
+    joint = jax.vmap(lambda w, m, c: w + multivariate_normal.logpdf(x, m, c @ c.T))(log_w, mu, jnp.tril(L))
+    return logsumexp(joint, axis=0).sum()
+
+
+def ours(flat, blocks, k, d, centred):
+    mixture = Parameters(flat[:k], flat[k : k + k * d].reshape(k, d), jnp.tril(flat[k + k * d :].reshape(k, d, d)))
+    centres = gaussian.own_centres(mixture, centred)
+    return one_pass.log_likelihood(gaussian.natural(mixture, centres), blocks, centres)
+
+
+@pytest.mark.parametrize(("d", "k"), SHAPES)
+@pytest.mark.parametrize("centred", [False, True])
+def test_gradient_equals_automatic_differentiation_of_the_naive_density(rng, d, k, centred):
+    mixture = random_mixture(rng, k, d)
+    x = sample(rng, mixture, 60)[0]
+    flat = jnp.concatenate([jnp.ravel(jnp.asarray(a)) for a in mixture])
+    with jax.numpy_rank_promotion("allow"):  # jax's own density promotes ranks
+        expected = jax.grad(naive)(flat, jnp.asarray(x), k, d)
+    gradient = jax.grad(ours)(flat, one_pass.make_blocks(x, block_size=25), k, d, centred)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("d", "k"), [(1, 1), (1, 10), (2, 3), (5, 3)])
+def test_hessian_equals_automatic_differentiation_of_the_naive_density(rng, d, k):
+    mixture = random_mixture(rng, k, d)
+    x = sample(rng, mixture, 40)[0]
+    flat = jnp.concatenate([jnp.ravel(jnp.asarray(a)) for a in mixture])
+    with jax.numpy_rank_promotion("allow"):
+        expected = jax.hessian(naive)(flat, jnp.asarray(x), k, d)
+    hessian = jax.hessian(ours)(flat, one_pass.make_blocks(x, block_size=25), k, d, False)
+    np.testing.assert_allclose(hessian, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+def in_the_users_units(mixture: Parameters, x: np.ndarray) -> np.ndarray:
+    """Row log likelihoods as every question to a tree computes them: scaled, about own centres when need be."""
+    scaling = scaling_of(x)
+    standard = Parameters(*(np.asarray(a)[None] for a in scaling.into(mixture)))
+    return log_likelihoods(at_rows(standard, scaling, x))[0]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e7])
+def test_an_offset_of_the_data_costs_no_digits(rng, offset):
+    mixture = random_mixture(rng, 3, 5)
+    mixture = mixture._replace(means=mixture.means + offset)
+    x = sample(rng, mixture, 100)[0]
+    np.testing.assert_allclose(in_the_users_units(mixture, x), log_density(mixture, x), rtol=1e-9)
+
+
+@pytest.mark.parametrize("tightness", [1e-1, 1e-2, 1e-3, 1e-4, 1e-5])
+def test_tight_components_far_apart_cost_no_digits(rng, tightness):
+    mixture = random_mixture(rng, 4, 3, spread=1.0, scale=tightness)
+    x = sample(rng, mixture, 100)[0]
+    np.testing.assert_allclose(in_the_users_units(mixture, x), log_density(mixture, x), rtol=1e-9)
+
+
+def test_shared_features_lose_digits_where_own_centres_do_not(rng):
+    """The fault that the guard is for: it must be there to be guarded against."""
+    mixture = random_mixture(rng, 4, 3, spread=1.0, scale=1e-5)
+    x = sample(rng, mixture, 100)[0]
+    blocks = one_pass.make_blocks(x)
+    expected = log_density(mixture, x)
+    centres = gaussian.own_centres(mixture, True)
+    shared = one_pass.log_likelihood_rows(gaussian.natural(mixture), blocks)
+    own = one_pass.log_likelihood_rows(gaussian.natural(mixture, centres), blocks, centres)
+    assert np.abs(shared / expected - 1).max() > 1e-7 > 1e-9 > np.abs(own / expected - 1).max()
+    assert gaussian.needs_own_centres(mixture)
+
+
+def test_weight_two_equals_the_row_twice_and_weight_zero_its_absence(rng):
+    mixture = random_mixture(rng, 3, 2)
+    x = sample(rng, mixture, 50)[0]
+    eta = gaussian.natural(mixture)
+    counts = rng.integers(0, 3, size=50)
+    weighted = one_pass.expected_statistics(eta, one_pass.make_blocks(x, counts.astype(float)))
+    repeated = one_pass.expected_statistics(eta, one_pass.make_blocks(np.repeat(x, counts, axis=0)))
+    for a, b in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9)
+
+
+def with_gaps(rng, x: np.ndarray, share: float = 0.3) -> np.ndarray:
+    return np.where(rng.uniform(size=x.shape) < share, np.nan, x)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("own_centres", [False, True])
+def test_missing_values_are_marginalised(rng, d, own_centres):
+    mixture = random_mixture(rng, 3, d)
+    x = with_gaps(rng, sample(rng, mixture, 80)[0])
+    centres = gaussian.own_centres(mixture, own_centres)
+    eta, blocks = gaussian.natural(mixture, centres), one_pass.make_blocks(x)
+    joint, expected = log_joint(mixture, x), log_density(mixture, x)
+    np.testing.assert_allclose(one_pass.log_likelihood_rows(eta, blocks, centres), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        one_pass.responsibilities(eta, blocks, centres), np.exp(joint - expected[:, None]), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_statistics_of_missing_values_are_their_conditional_expectations(rng):
+    mixture = random_mixture(rng, 2, 3)
+    x = with_gaps(rng, sample(rng, mixture, 40)[0])
+    _, statistics = one_pass.expected_statistics(gaussian.natural(mixture), one_pass.make_blocks(x))
+    r = np.exp(log_joint(mixture, x) - log_density(mixture, x)[:, None])
+    first, second = np.zeros((2, 3)), np.zeros((2, 3, 3))
+    for row, r_n in zip(x, r, strict=True):
+        o, m = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
+        for k in range(2):
+            mu, sigma = mixture.means[k], mixture.scale_tril[k] @ mixture.scale_tril[k].T
+            gain = sigma[np.ix_(m, o)] @ np.linalg.inv(sigma[np.ix_(o, o)]) if o.size else np.zeros((m.size, 0))
+            filled, spread = row.copy(), np.zeros((3, 3))
+            filled[m] = mu[m] + gain @ (row[o] - mu[o])
+            spread[np.ix_(m, m)] = sigma[np.ix_(m, m)] - gain @ sigma[np.ix_(o, m)]
+            first[k] += r_n[k] * filled
+            second[k] += r_n[k] * (np.outer(filled, filled) + spread)
+    counts, means, covariances = gaussian.moments(statistics)
+    np.testing.assert_allclose(counts, r.sum(0), rtol=1e-9)
+    np.testing.assert_allclose(means * counts[:, None], first, rtol=1e-8, atol=1e-9)
+    uncentred = covariances + means[:, :, None] * means[:, None, :]
+    np.testing.assert_allclose(uncentred * counts[:, None, None], second, rtol=1e-8, atol=1e-9)
+
+
+def test_assignments_are_drawn_from_the_responsibilities(rng):
+    mixture = random_mixture(rng, 3, 2, spread=1.0)
+    x = with_gaps(rng, sample(rng, mixture, 30)[0])
+    eta, blocks = gaussian.natural(mixture), one_pass.make_blocks(x)
+    draws = jax.vmap(lambda key: one_pass.assignments(eta, blocks, key=key))(jax.random.split(jax.random.key(0), 20_000))
+    frequency = (np.asarray(draws)[..., None] == np.arange(3)).mean(0)
+    p = np.asarray(one_pass.responsibilities(eta, blocks))
+    z = (frequency - p) / np.sqrt(np.maximum(p * (1 - p), 1e-6) / 20_000)
+    assert np.abs(z).max() < 4.5  # 90 z scores: over 4.5 with probability 6e-4
+
+
+def test_permuting_components_changes_nothing(rng):
+    mixture = random_mixture(rng, 4, 3)
+    x = sample(rng, mixture, 50)[0]
+    blocks = one_pass.make_blocks(x)
+    order = rng.permutation(4)
+    permuted = Parameters(*(a[order] for a in mixture))
+    one, other = (one_pass.log_likelihood(gaussian.natural(m), blocks) for m in (mixture, permuted))
+    np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_neither_responsibilities_nor_features_are_held_in_memory(rng):
+    n, d, k = 200_000, 8, 16
+    mixture = on_device(random_mixture(rng, k, d))
+    blocks = one_pass.make_blocks(rng.normal(size=(n, d)))
+    compiled = jax.jit(one_pass.expected_statistics).lower(gaussian.natural(mixture), blocks).compile()
+    needed = compiled.memory_analysis().temp_size_in_bytes
+    assert needed < 4e6 < 8 * n * k  # 26 MB of responsibilities, 72 MB of features

@@ -1,0 +1,418 @@
+import decimal
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from bgmm.data.table import RESERVED, as_table, read_table
+
+NAN = np.nan
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str | bytes, name: str = "x.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def refusal(function, *args, **options) -> str:
+    """The sentence with which a call is refused, checked to be one line."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        function(*args, **options)
+    assert type(caught.value) is ValueError
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def assert_table(table, values, features=None):
+    assert table.values.dtype == np.float64
+    np.testing.assert_array_equal(table.values, np.array(values, float))
+    if features is not None:
+        assert table.features == tuple(features)
+
+
+# Text files
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", " ", "   ", ", "])
+def test_separator_is_found_out(write, separator):
+    lines = [["a", "b", "c"], ["1", "2.5", "-3"], ["4", "5", "6e2"]]
+    path = write("\n".join(separator.join(line) for line in lines))
+    assert_table(read_table(path), [[1, 2.5, -3], [4, 5, 600]], "abc")
+    assert read_table(path).notes == ()
+
+
+@pytest.mark.parametrize("text", ["1,5;2,3\n2;3,25\n", "1,5\t2,3\n2\t3,25\n", "1,5 2,3\n2 3,25\n"])
+def test_decimal_commas_beside_another_separator_are_numbers(write, text):
+    table = read_table(write(text))
+    assert_table(table, [[1.5, 2.3], [2, 3.25]], ["x1", "x2"])
+    assert "commas" in table.notes[0]
+
+
+def test_thousands_points_beside_decimal_commas_are_not_taken_for_decimals(write):
+    table = read_table(write("a;b;c\n1,5;1.234;2,5\n2,5;2.345;.\n"))
+    assert_table(table, [[1.5, 2.5], [2.5, NAN]], "ac")
+    assert "'1.234'" in table.notes[1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
+def test_encoding_is_found_out(write, encoding):
+    path = write("Länge;µ\n1;2\n3;4\n".encode(encoding))
+    assert_table(read_table(path), [[1, 2], [3, 4]], ["Länge", "µ"])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_on_any_system(write, end):
+    assert_table(read_table(write(end.join(["a,b", "1,2", "3,4", ""]).encode())), [[1, 2], [3, 4]], "ab")
+
+
+def test_first_row_of_numbers_is_data(write):
+    assert_table(read_table(write("1,2\n3,4\n")), [[1, 2], [3, 4]], ["x1", "x2"])
+    assert_table(read_table(write("1,NA\n3,4\n")), [[1, NAN], [3, 4]], ["x1", "x2"])
+
+
+def test_first_row_that_mixes_numbers_and_text_is_names_with_a_note(write):
+    table = read_table(write("5.1,3.5,setosa\n4.9,3.0,setosa\n4.7,3.2,setosa\n", "iris.data"))
+    assert table.features == ("5.1", "3.5")
+    assert "first line" in table.notes[0]
+    assert "iris.data'" in table.notes[0]
+    assert "'setosa'" in table.notes[0]
+
+
+@pytest.mark.parametrize("mark", ["", "NA", "NaN", "nan", "null", "?", ".", " ", "n/a", '""'])
+def test_missing_marks_become_nan(write, mark):
+    assert_table(read_table(write(f"a,b\n1,{mark}\n{mark},4\n")), [[1, NAN], [NAN, 4]], "ab")
+
+
+def test_blank_lines_are_no_rows_and_rows_without_values_are(write):
+    table = read_table(write('a\n1\n\n2\n""\n3\n  \n'))
+    assert_table(table, [[1], [2], [NAN], [3]], "a")
+    assert table.notes == ("rows without any value: 1, the first is row 3",)
+
+
+@pytest.mark.parametrize("text", ["a,b,\n1,2,\n3,4,\n", "a,b\n1,2,\n3,4,\n", "a,b,,\n1,2,,\n3,4,,\n"])
+def test_separators_at_the_ends_of_lines_are_no_columns(write, text):
+    assert_table(read_table(write(text)), [[1, 2], [3, 4]], "ab")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",a,b\n0,1,2\n1,3,4\n",  # pandas
+        '"","a","b"\n"1",1,2\n"2",3,4\n',  # R, write.csv
+        '"a" "b"\n"1" 1 2\n"2" 3 4\n',  # R, write.table
+        "Unnamed: 0,a,b\n0,1,2\n1,3,4\n",  # pandas, twice
+    ],
+)
+def test_unnamed_first_column_that_counts_rows_is_skipped_with_a_note(write, text):
+    table = read_table(write(text))
+    assert_table(table, [[1, 2], [3, 4]], "ab")
+    assert table.notes == ("skipped column 'Unnamed: 0': it only counts the rows",)
+
+
+def test_unnamed_first_column_that_does_not_count_is_data(write):
+    assert_table(read_table(write(",a\n5,1\n7,3\n")), [[5, 1], [7, 3]], ["Unnamed: 0", "a"])
+
+
+def test_columns_without_names_that_pandas_wrote_have_their_numbers_as_names(write, tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(5, 3)))
+    frame.to_csv(tmp_path / "x.csv")
+    assert_table(read_table(tmp_path / "x.csv"), frame.to_numpy(), "012")
+
+
+def test_numbers_survive_a_csv_to_the_last_bit(tmp_path):
+    x = np.random.default_rng(1).normal(size=(200, 4)) * 10.0 ** np.arange(-150, 151, 100)
+    pd.DataFrame(x).to_csv(tmp_path / "x.csv", index=False, header=list("abcd"))
+    assert_table(read_table(tmp_path / "x.csv"), x, "abcd")
+
+
+def test_columns_of_text_are_skipped_with_a_note_that_quotes_the_first(write):
+    table = read_table(write("species,a,when\nsetosa,1,2020-01-01\nvirginica,2,2020-01-02\n"))
+    assert_table(table, [[1], [2]], "a")
+    assert table.notes == (
+        "skipped column 'species': its values are not numbers (row 1 has 'setosa')",
+        "skipped column 'when': its values are not numbers (row 1 has '2020-01-01')",
+    )
+
+
+def test_one_text_among_numbers_is_quoted_with_its_row(write):
+    path = write("a,b\n1,1\n2,2\n3,<5\n4,4\n")
+    assert read_table(path).notes == ("skipped column 'b': its values are not numbers (row 3 has '<5')",)
+    sentence = refusal(read_table, path, columns=["b"])
+    assert "column 'b'" in sentence
+    assert "row 3 has '<5'" in sentence
+
+
+def test_digits_grouped_by_underscores_are_text(write):
+    assert_table(read_table(write("a,b\n1_000,2\n2_000,3\n")), [[2], [3]], "b")
+
+
+def test_chosen_columns_come_in_the_order_asked_for(write):
+    assert_table(read_table(write("a,b,c\n1,2,x\n3,4,y\n"), ["b", "a"]), [[2, 1], [4, 3]], "ba")
+    assert_table(read_table(write("1,2\n3,4\n"), ["x2"]), [[2], [4]], ["x2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["x.csv'", "is empty"]),
+        ("\n \n", ["x.csv'", "is empty"]),
+        ("a,b\n", ["x.csv'", "no rows"]),
+        ("a,b\n1,2\n", ["x.csv'", "at least 2 rows"]),
+        ("a,b\nu,v\nw,x\n", ["x.csv'", "no column of numbers", "row 1 has 'v'"]),
+        (",a\n0,u\n1,v\n", ["x.csv'", "no column of numbers", "row 1 has 'u'"]),
+        ("a,b\n1,2\n3,4,5\n6,7\n", ["line 3 of", "x.csv'", "3 cells", "2"]),
+        ("a,b\n1,2\n3\n6,7\n", ["line 3 of", "x.csv'", "1 cell ", "2"]),
+        ('a,b\n1,2\n"3,4\n5,6\n', ["x.csv'", "line 3", "quotation marks"]),
+        ('a,b\n1,"2"3\n5,6\n', ["x.csv'", "line 2", "quotation marks"]),
+        ("a,b,a\n1,2,3\n3,4,5\n", ["x.csv'", "'a'", "2 times"]),
+        ("a,b\n1,2\n3,-inf\n", ["x.csv'", "column 'b'", "row 2", "infinite"]),
+        ("a,b\n1,2\n3,1e999\n", ["x.csv'", "column 'b'", "row 2", "infinite"]),
+        ("a,b\n1,\n3,NA\n", ["x.csv'", "column 'b'", "no value"]),
+        ('a,"b\nc"\n1,\n3,NA\n', ["x.csv'", r"'b\nc'", "no value"]),
+        (b"PK\x03\x04\x00\x00", ["x.csv'", "not a text file"]),
+    ],
+)
+def test_a_text_file_that_cannot_be_used_is_refused_in_one_sentence(write, text, parts):
+    sentence = refusal(read_table, write(text))
+    assert all(part in sentence for part in parts), sentence
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_names_that_the_results_use_are_refused_unless_left_out(write, name):
+    path = write(f"a,{name}\n1,2\n3,4\n")
+    sentence = refusal(read_table, path)
+    assert repr(name) in sentence
+    assert "rename" in sentence
+    assert_table(read_table(path, ["a"]), [[1], [3]], "a")
+    path = write(f"a,{name}\n1,u\n3,v\n")
+    assert_table(read_table(path), [[1], [3]], "a")
+
+
+@pytest.mark.parametrize(
+    ("columns", "parts"),
+    [
+        (["waitng"], ["no column 'waitng'", "'eruption', 'waiting'", "did you mean 'waiting'?"]),
+        (["zzz"], ["no column 'zzz'", "'eruption', 'waiting'"]),
+        (["waiting", "waiting"], ["'waiting' 2 times"]),
+        ([], ["list of names"]),
+        ("waiting", ["list of names", "'waiting'"]),
+    ],
+)
+def test_columns_that_cannot_be_chosen_are_refused_in_one_sentence(write, columns, parts):
+    sentence = refusal(read_table, write("eruption,waiting\n1,2\n3,4\n"), columns)
+    assert all(part in sentence for part in parts), sentence
+
+
+def test_a_list_of_very_many_columns_is_cut_short():
+    assert len(refusal(as_table, np.ones((2, 5000)), ["y"])) < 400
+
+
+# Files of other kinds
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 3)])
+def test_npy_file_gives_its_array(tmp_path, shape):
+    x = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    table = read_table(tmp_path / "x.npy")
+    assert_table(table, x.reshape(7, -1), [f"x{j + 1}" for j in range(x.size // 7)])
+
+
+def test_parquet_file_gives_its_columns(tmp_path):
+    frame = pd.DataFrame({"a": [1, 2, 3], "b": [1.5, None, 2.5], "c": ["u", "v", "w"]}, index=[5, 6, 7])
+    frame.to_parquet(tmp_path / "x.parquet")
+    table = read_table(tmp_path / "x.parquet")
+    assert_table(table, [[1, 1.5], [2, NAN], [3, 2.5]], "ab")
+    assert table.notes == ("skipped column 'c': its values are not numbers (row 1 has 'u')",)
+
+
+def test_parquet_without_pyarrow_says_how_to_install_it(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    sentence = refusal(read_table, write(b"PAR1", "x.parquet"))
+    assert sentence == "reading Parquet needs pyarrow: pip install 'bgmm[parquet]'"
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.parquet"])
+def test_a_binary_file_that_is_not_what_its_name_says_is_refused_by_name(write, name):
+    assert name in refusal(read_table, write(b"a,b\n1,2\n", name))
+    assert "is empty" in refusal(read_table, write(b"", name))
+
+
+def test_a_cut_off_npy_file_is_refused_by_name(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((10, 2)))
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-8])
+    assert "x.npy" in refusal(read_table, tmp_path / "x.npy")
+
+
+def test_pickled_objects_are_not_loaded(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{}, 1], dtype=object))
+    assert "x.npy" in refusal(read_table, tmp_path / "x.npy")
+
+
+def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
+    assert refusal(read_table, "no{0} such.csv") == "no file 'no{0} such.csv'"
+    assert refusal(read_table, tmp_path) == f"'{tmp_path}' is a folder; give a file"
+    assert refusal(read_table, str(tmp_path / "x" / "y.csv")).startswith("no file")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_file_that_cannot_be_opened_is_refused_with_the_reason(write, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    path = write("a\n1\n2\n")
+    monkeypatch.setattr(Path, "open", fail)
+    sentence = refusal(read_table, path)
+    assert "x.csv" in sentence
+    assert error.strerror in sentence
+
+
+# Arrays and DataFrames
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        [[1, 2], [3, 4]],
+        ((1.0, 2.0), (3.0, 4.0)),
+        np.array([[1, 2], [3, 4]], np.uint8),
+        np.array([[1, 2], [3, 4]], np.float16),
+        np.array([[1, 2], [3, 4]], object),
+        np.asfortranarray([[1.0, 2.0], [3.0, 4.0]]),
+        jnp.array([[1, 2], [3, 4]]),
+        [[decimal.Decimal(1), np.float32(2)], [3, np.int8(4)]],
+    ],
+)
+def test_anything_numpy_takes_becomes_float64_with_features_x1_x2(x):
+    assert_table(as_table(x), [[1, 2], [3, 4]], ["x1", "x2"])
+
+
+def test_one_dimension_is_one_feature():
+    assert_table(as_table([1, 2, 3]), [[1], [2], [3]], ["x1"])
+    assert_table(as_table(pd.Series([1, 2])), [[1], [2]], ["x1"])
+    assert_table(as_table(pd.Series([1, 2], name="a")), [[1], [2]], ["a"])
+
+
+def test_masked_and_none_and_na_are_missing():
+    assert_table(as_table(np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]])), [[1, NAN], [3, 4]])
+    assert_table(as_table([[1, None], [3, 4]]), [[1, NAN], [3, 4]])
+    frame = pd.DataFrame({"a": pd.array([1, pd.NA], "Int64"), "b": pd.array([pd.NA, 1.5], "Float64")})
+    assert_table(as_table(frame), [[1, NAN], [NAN, 1.5]], "ab")
+    assert_table(as_table(frame.convert_dtypes(dtype_backend="pyarrow")), [[1, NAN], [NAN, 1.5]], "ab")
+
+
+def test_changing_the_table_leaves_the_array_alone():
+    x = np.ones((3, 2))
+    as_table(x).values[:] = 0
+    assert (x == 1).all()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [True, False],
+        pd.array([pd.NA, True], "boolean"),
+        pd.to_datetime(["2020-01-01", "2020-01-02"]),
+        pd.to_timedelta([1, 2], unit="s"),
+        pd.Categorical([1, 2]),
+        ["1", "2"],
+        [1, "2"],
+        [None, "u"],
+        pd.Series([True, 1], dtype=object),
+    ],
+)
+def test_columns_of_a_frame_that_are_not_numbers_are_skipped_or_refused_by_name(column):
+    frame = pd.DataFrame({"odd": column, "a": [1, 2]})
+    table = as_table(frame)
+    assert_table(table, [[1], [2]], "a")
+    assert len(table.notes) == 1
+    assert table.notes[0].startswith("skipped column 'odd': its values are ")
+    assert "column 'odd'" in refusal(as_table, frame, columns=["odd"])
+
+
+def test_text_beside_numbers_in_a_list_costs_only_its_own_column():
+    assert_table(as_table([[1, "a"], [2, "b"]]), [[1], [2]], ["x1"])
+
+
+def test_columns_of_a_frame_are_named_and_chosen_by_their_labels():
+    frame = pd.DataFrame(np.arange(6).reshape(2, 3), columns=[0, "a", ("b", 1)])
+    assert as_table(frame).features == ("0", "a", "('b', 1)")
+    assert_table(as_table(frame, [0]), [[0], [3]], ["0"])
+
+
+def test_a_table_of_another_library_is_read_through_pandas():
+    table = as_table(pa.table({"a": [1, 2, None], "b": [1.5, 2.5, 3.5], "c": ["u", "v", "w"]}))
+    assert_table(table, [[1, 1.5], [2, 2.5], [NAN, 3.5]], "ab")
+
+
+def test_a_table_of_another_library_that_needs_pyarrow_says_so():
+    class DataFrame:
+        def __dataframe__(self):
+            raise AssertionError
+
+        def to_pandas(self):
+            raise ModuleNotFoundError("pyarrow")
+
+    assert "pip install 'bgmm[parquet]'" in refusal(as_table, DataFrame())
+
+
+@pytest.mark.parametrize(
+    ("x", "parts"),
+    [
+        (3.0, ["(n, d)", "float"]),
+        (None, ["(n, d)", "NoneType"]),
+        ("data.csv", ["(n, d)", "str"]),
+        ({"a": [1, 2]}, ["(n, d)", "dict"]),
+        (np.ones((2, 2, 2)), ["(n, d)", "(2, 2, 2)"]),
+        ([[1, 2], [3]], ["(n, d)", "list"]),
+        ([], ["no rows"]),
+        (np.ones((0, 2)), ["no rows"]),
+        (np.ones((2, 0)), ["no columns"]),
+        (pd.DataFrame(), ["no columns"]),
+        (pd.DataFrame({"a": []}), ["no rows"]),
+        ([[1, 2]], ["at least 2 rows"]),
+        (np.ones((2, 2)) * 1j, ["'x1'", "complex"]),
+        (pd.DataFrame({"a": [1, 2], "z": [1j, 2]}), ["'z'", "complex"]),
+        (np.array([["1", "2"], ["3", "4"]]), ["no column of numbers"]),
+        (np.array([True, False]), ["no column of numbers", "row 1 has 'True'"]),
+        (np.array([1, 2], "timedelta64[s]"), ["no column of numbers"]),
+        (np.array([[1, 2], [3, np.inf]]), ["'x2'", "row 2", "infinite"]),
+        ([1, 10**400], ["no column of numbers", "row 2"]),
+        ([[1, NAN], [2, NAN]], ["'x2'", "no value"]),
+        (pd.DataFrame({"a": [1, 2], "b": [None, None]}), ["'b'", "no value"]),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), ["'a'", "2 times"]),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=[1, "1"]), ["'1'", "2 times"]),
+        (pd.Series([1, 2], name="draw"), ["'draw'", "rename"]),
+    ],
+)
+def test_data_that_cannot_be_used_are_refused_in_one_sentence(x, parts):
+    sentence = refusal(as_table, x)
+    assert all(part in sentence for part in parts), sentence
+
+
+def test_one_row_and_empty_columns_pass_where_nothing_is_fitted(write):
+    assert_table(as_table([[1, NAN]], fitting=False), [[1, NAN]])
+    assert_table(read_table(write("a,b\n1,\n"), fitting=False), [[1, NAN]], "ab")
+
+
+def test_file_and_frame_give_the_same_table(tmp_path):
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(50, 3)), columns=list("abc")).mask(rng.random((50, 3)) < 0.2)
+    frame.insert(1, "kind", rng.choice(["u", "v"], 50))
+    expected = as_table(frame)
+    for suffix, write_to in {"csv": frame.to_csv, "parquet": frame.to_parquet}.items():
+        path = tmp_path / f"x.{suffix}"
+        write_to(path, index=False)
+        table = read_table(path)
+        assert_table(table, expected.values, expected.features)
+        assert table.notes == expected.notes
