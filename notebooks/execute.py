@@ -3,8 +3,7 @@
     python notebooks/execute.py             run all and save them with their outputs
     python notebooks/execute.py --check     run all, write nothing
 
-The first cell that fails ends the run with exit code 1 and is named, and its notebook is left as it was. What is saved
-holds no execution times, widget states or versions, so that a second run changes only what has changed.
+The first cell that fails is named and ends the run with exit code 1. No times, widget states or versions are saved.
 """
 
 import argparse

@@ -108,7 +108,7 @@ def marginal(eta: Float[Array, "k p"], observed: Bool[Array, " d"]) -> Float[Arr
     precision = -_symmetric(quadratic, d, diagonal=2.0)
     o = observed.astype(eta.dtype)
     m = 1 - o
-    missing_block = precision * (m[:, None] * m)[None] + jnp.diag(o)[None]
+    missing_block = precision * jnp.outer(m, m)[None] + jnp.diag(o)[None]
 
     def integrate(block, coupling, h, full):
         factor = cho_factor(block, lower=True)
@@ -117,9 +117,9 @@ def marginal(eta: Float[Array, "k p"], observed: Bool[Array, " d"]) -> Float[Arr
         schur = full - coupling @ cho_solve(factor, coupling.T)
         return 0.5 * (m.sum() * LOG_2PI - log_det + (m * h) @ shift), o * (h - coupling @ shift), schur
 
-    coupling = precision * (o[:, None] * m)[None]
+    coupling = precision * jnp.outer(o, m)[None]
     added, linear_o, schur = jax.vmap(integrate)(missing_block, coupling, linear, precision)
-    return _pack(constant + added, linear_o, schur * (o[:, None] * o)[None])
+    return _pack(constant + added, linear_o, schur * jnp.outer(o, o)[None])
 
 
 def moments(statistics: Float[Array, "k p"]) -> tuple[Float[Array, " k"], Float[Array, "k d"], Float[Array, "k d d"]]:

@@ -17,13 +17,13 @@ features of component k are those of x - centre_k instead, and eta must be state
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from bgmm.core import gaussian
 
@@ -31,24 +31,21 @@ _BLOCK_BYTES = 384 * 1024  # T of a block: between 50 KB and 1 MB the speed is f
 _BLOCK_OVERHEAD = 64  # a block costs about as much as this many rows before its first row
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Blocks:
+class Blocks(NamedTuple):
     """Rows in blocks: values (zero where missing), observation weights (zero in padding), and each block's pattern."""
 
     x: Float[Array, "n_blocks d b"]
     weights: Float[Array, "n_blocks b"]
     pattern: Int[Array, " n_blocks"]
-    observed: Bool[Array, "m d"]
+    observed: Bool[Array, "m d"] | None  # coordinates seen by each pattern; None when no value is missing
     position: Int[Array, " n"]  # of each row among the n_blocks * b places
-    complete: bool = field(metadata={"static": True})  # no value is missing
 
     @property
     def total_weight(self) -> Float[Array, ""]:
         """Sum of the observation weights: N when none were given."""
         return self.weights.sum()
 
-    def in_order(self, places: Float[Array, "n_blocks b *rest"]) -> Float[Array, "n *rest"]:
+    def in_order(self, places: Shaped[Array, "n_blocks b *rest"]) -> Shaped[Array, "n *rest"]:
         """Values computed block by block, in the order of the rows they belong to."""
         return places.reshape(-1, *places.shape[2:])[self.position]
 
@@ -93,9 +90,8 @@ def make_blocks(x: np.ndarray, weights: np.ndarray | None = None, block_size: in
         x=jnp.asarray(np.ascontiguousarray(values.reshape(n_blocks, b, d).transpose(0, 2, 1))),
         weights=jnp.asarray(c_places.reshape(n_blocks, b)),
         pattern=jnp.asarray(pattern),
-        observed=jnp.asarray(observed),
+        observed=None if observed.all() else jnp.asarray(observed),
         position=jnp.asarray(position),
-        complete=bool(observed.all()),
     )
 
 
@@ -110,24 +106,28 @@ def stack_rows(rows: Float[Array, "n d"]) -> Blocks:
         x=padded.reshape(n_blocks, b, d).transpose(0, 2, 1),
         weights=(place < n).astype(rows.dtype).reshape(n_blocks, b),
         pattern=jnp.zeros(n_blocks, int),
-        observed=jnp.ones((1, d), bool),
+        observed=None,
         position=place[:n],
-        complete=True,
     )
 
 
-def _logits(eta_b: Float[Array, "k p"], x: Float[Array, "d b"], centres, seen: Bool[Array, " d"]):
+def _logits(eta_b: Float[Array, "k p"], x: Float[Array, "d b"], centres, seen: Bool[Array, " d"] | None):
     """Log joint density of each component and column of x, and the features that it is linear in: T(x), shared or own."""
     if centres is None:
         t = gaussian.features(x)
         return eta_b @ t, t
-    t = jax.vmap(gaussian.features)((x[None] - centres[:, :, None]) * seen[None, :, None])
+    y = x[None] - centres[:, :, None]
+    t = jax.vmap(gaussian.features)(y if seen is None else y * seen[None, :, None])
     return jnp.einsum("kp,kpb->kb", eta_b, t), t
+
+
+def _seen(blocks: Blocks, pattern) -> Bool[Array, " d"] | None:
+    return None if blocks.observed is None else blocks.observed[pattern]
 
 
 def _by_pattern(eta: Float[Array, "k p"], blocks: Blocks) -> Float[Array, "m k p"]:
     """eta of each pattern of observed coordinates."""
-    if blocks.complete:
+    if blocks.observed is None:
         return eta[None]
     return jax.vmap(gaussian.marginal, in_axes=(None, 0))(eta, blocks.observed)
 
@@ -138,7 +138,7 @@ def _pass(etas: Float[Array, "m k p"], blocks: Blocks, centres) -> tuple[Float[A
     def step(carry, block):
         total, statistics = carry
         x, c, m = block
-        logits, t = _logits(etas[m], x, centres, blocks.observed[m])
+        logits, t = _logits(etas[m], x, centres, _seen(blocks, m))
         log_p = logsumexp(logits, axis=0)
         r = jnp.exp(logits - log_p[None]) * c[None]
         s = r @ t.T if centres is None else jnp.einsum("kb,kpb->kp", r, t)
@@ -178,7 +178,7 @@ def _rows(function, eta, blocks: Blocks, centres):
     @jax.checkpoint
     def of_block(block):
         x, m, extra = block
-        return jnp.moveaxis(function(_logits(etas[m], x, centres, blocks.observed[m])[0], extra), -1, 0)
+        return jnp.moveaxis(function(_logits(etas[m], x, centres, _seen(blocks, m))[0], extra), -1, 0)
 
     return lambda extra: blocks.in_order(jax.lax.map(of_block, (blocks.x, blocks.pattern, extra)))
 

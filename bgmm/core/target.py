@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,7 @@ class Traced(NamedTuple):
     sites: dict[str, Array]
 
 
+@runtime_checkable
 class ClosedForm(Protocol):
     """A model whose likelihood, given expected statistics and the recording step, has its maximum in closed form."""
 
@@ -190,7 +191,9 @@ def make_target(
         if site["type"] == "sample" and not site["is_observed"]
     )
     (mixture,) = [m for site in seen if site["type"] == "sample" and (m := _observed_mixture(site)) is not None]
-    in_blocks = np.asarray(blocks.observed, float)[np.asarray(blocks.pattern)] @ np.log(np.asarray(scaling.scale))
+    log_scale = np.log(np.asarray(scaling.scale))
+    observed = np.ones((1, len(log_scale))) if blocks.observed is None else np.asarray(blocks.observed, float)
+    in_blocks = (observed @ log_scale)[np.asarray(blocks.pattern)]
     return Target(
         arguments=tuple(jnp.asarray(a) for a in arguments),
         blocks=blocks,
