@@ -1,158 +1,200 @@
-"""The command ``bgmm``. Heavy imports wait inside the commands, so that --help answers at once."""
+"""The command ``bgmm``. Heavy imports wait inside the commands, so that --help answers at once.
+
+``main`` turns every mistake of a user into one sentence on stderr and exit code 2. What can be checked without a fit is
+checked before it: the table, the options, and whether the output can be written.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryFile
+from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-Data = Annotated[Path, typer.Argument(help="table of numbers: CSV, npy or Parquet", show_default=False)]
-Fitted = Annotated[Path, typer.Argument(metavar="FIT.nc", help="what 'bgmm fit' wrote", show_default=False)]
-Columns = Annotated[
-    str | None, typer.Option(help="columns to use, by name: a,b,c [default: all numeric ones]", show_default=False)
-]
-Seed = Annotated[int, typer.Option(help="of all random numbers")]
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.callback()
-def _main() -> None:
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="table of numbers: CSV, npy or Parquet")]
+Fitted = Annotated[Path, typer.Argument(metavar="FIT.nc", help="what 'bgmm fit' wrote")]
+Count = Annotated[int | None, typer.Option("-k", "--n-components", min=1, metavar="K", help="number of components")]
+Model = Annotated[Literal["finite"], typer.Option(help="name of a model in bgmm.models")]
+Engine = Annotated[Literal["em", "nuts"], typer.Option(help="em: the best fit in seconds; nuts: how sure it is, in minutes")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="of all random numbers")]
+Columns = Annotated[str | None, typer.Option(help="columns to use, by name: a,b,c [default: all numeric ones]")]
+SameColumns = Annotated[str | None, typer.Option(help="columns to use, in the order of the fit [default: those of the fit]")]
+DemoOutput = Annotated[Path, typer.Option("-o", "--output", help="tree to write; the picture stands beside it")]
+FitOutput = Annotated[Path | None, typer.Option("-o", "--output", help="tree to write [default: DATA, ending in .nc]")]
+RowsOutput = Annotated[Path, typer.Option("-o", "--output", help="CSV to write: memberships, likeliest cluster, log density")]
+Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: with 0, with 2 after one sentence on a user's mistake, with 130 after Ctrl-C."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", category=UserWarning, module="bgmm")  # ours, about the user's data
+        warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
+        try:
+            sys.exit(app(args=arguments, prog_name="bgmm", standalone_mode=False))
+        except (typer.TyperException, ValueError, OSError) as mistake:
+            _say(f"bgmm: {_sentence(mistake)}")
+            sys.exit(2)
+        except typer.Abort:
+            sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _bgmm(context: typer.Context, version: Version = False) -> None:
     """Bayesian Gaussian mixtures: how many clusters, what each looks like, which rows belong where, and how sure."""
+    if version or context.invoked_subcommand is None:
+        typer.echo(f"bgmm {metadata.version('bgmm')}" if version else context.get_help())
+        raise typer.Exit
 
 
 @app.command()
-def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="tree to write; the picture stands beside it")] = Path(
-        "old_faithful.nc"
-    ),
-    seed: Seed = 0,
-) -> None:
+def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
     """Fit two clusters to the Old Faithful data that come with bgmm, and show all that was learnt."""
-    with _plain_mistakes():
-        import bgmm
-        from bgmm.show.summary import summary_text
-        from bgmm.tree import replacing
+    _check_output(output)
+    picture = output.with_suffix(".png")
+    _check_output(picture, output)
+    _keep_compiled_programs()
+    import matplotlib as mpl
 
-        typer.echo("Old Faithful: duration of an eruption and waiting time to the next, in minutes (272 eruptions)")
-        tree = bgmm.relabel(bgmm.fit(bgmm.models.finite(n_components=2), bgmm.old_faithful(), engine="nuts", seed=seed))
-        bgmm.save(tree, output)
-        picture = output.with_suffix(".png")
-        with replacing(picture) as unfinished:
-            bgmm.plot_clusters(tree).savefig(unfinished, dpi=150)
-        typer.echo(summary_text(tree))
-        typer.echo(f"\nthe tree is in {output}, the picture in {picture}")
+    import bgmm
+    from bgmm.show.summary import summary_text
+    from bgmm.tree import replacing
+
+    mpl.use("agg")  # draws to files whatever the screen
+    typer.echo("Old Faithful: duration of an eruption and waiting time to the next, in minutes (272 eruptions)")
+    tree = bgmm.relabel(bgmm.fit(bgmm.models.finite(n_components=2), bgmm.old_faithful(), engine="nuts", seed=seed))
+    bgmm.save(tree, output)
+    with replacing(picture) as unfinished:
+        bgmm.plot_clusters(tree).savefig(unfinished, dpi=150)
+    typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}, the picture in {picture}")
 
 
 @app.command()
 def fit(
     data: Data,
-    n_components: Annotated[int, typer.Option("-k", "--n-components", help="number of components", show_default=False)],
-    model: Annotated[str, typer.Option(help="name of a model in bgmm.models")] = "finite",
-    engine: Annotated[str, typer.Option(help="em or nuts")] = "nuts",
+    n_components: Count = None,
+    model: Model = "finite",
+    engine: Engine = "nuts",
     columns: Columns = None,
     seed: Seed = 0,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="tree to write [default: DATA with the ending .nc]", show_default=False),
-    ] = None,
+    output: FitOutput = None,
 ) -> None:
     """Fit a mixture to a table, print the summary, and write the tree."""
-    with _plain_mistakes():
-        from bgmm.data.table import read_table
+    if n_components is None:
+        raise ValueError("say how many components to fit: -k 3")
+    from bgmm.data.table import read_table
 
-        table = read_table(data, _names(columns))
-        for note in table.notes:
-            typer.echo(note, err=True)
-        import bgmm
-        from bgmm.show.summary import summary_text
+    table = read_table(data, _names(columns))
+    if n_components > (n := len(table.values)):
+        raise ValueError(f"-k {n_components} asks for more components than '{data}' has rows ({n}); ask for fewer")
+    output = output or Path(os.path.expanduser(data)).with_suffix(".nc")
+    _check_output(output, data)
+    _keep_compiled_programs()
+    import bgmm
+    from bgmm.show.summary import summary_text
 
-        tree = bgmm.fit(_model(model)(n_components), table, engine=engine, seed=seed)
-        tree = bgmm.relabel(tree)
-        output = output or data.with_suffix(".nc")
-        bgmm.save(tree, output)
-        typer.echo(summary_text(tree))
-        typer.echo(f"\nthe tree is in {output}")
+    _say(*table.notes)
+    declared = getattr(bgmm.models, model)(n_components)
+    tree = bgmm.relabel(bgmm.fit(declared, table, engine=engine, seed=seed))
+    bgmm.save(tree, output)
+    typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}")
 
 
 @app.command()
 def summary(fitted: Fitted) -> None:
     """Print what a fitted tree says."""
-    with _plain_mistakes():
-        import bgmm
-        from bgmm.show.summary import summary_text
+    _keep_compiled_programs()
+    import bgmm
+    from bgmm.show.summary import summary_text
 
+    with _naming(fitted):
         typer.echo(summary_text(bgmm.load(fitted)))
 
 
 @app.command()
-def predict(
-    fitted: Fitted,
-    data: Data,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--output", help="CSV to write: membership of each cluster, cluster, log density", show_default=False
-        ),
-    ],
-    columns: Columns = None,
-) -> None:
+def predict(fitted: Fitted, data: Data, output: RowsOutput, columns: SameColumns = None) -> None:
     """Write for each row of a table its membership in each cluster, its likeliest cluster, and its log density."""
-    with _plain_mistakes():
-        import pandas as pd
+    _check_output(output, data, fitted)
+    _keep_compiled_programs()
+    import pandas as pd
 
-        import bgmm
-        from bgmm.data.table import read_table
-        from bgmm.tree import replacing
+    import bgmm
+    from bgmm.data.table import read_table
+    from bgmm.tree import features_of, replacing
 
+    with _naming(fitted):
         tree = bgmm.load(fitted)
-        table = read_table(data, _names(columns), fitting=False)
+    table = read_table(data, _names(columns) or features_of(tree), fitting=False)
+    with _naming(data):
         r = bgmm.membership(tree, table).to_numpy()
-        answer = pd.DataFrame({f"cluster_{k}": r[:, k] for k in range(r.shape[1])})
-        answer["cluster"] = r.argmax(1)
-        answer["log_density"] = bgmm.log_density(tree, table).to_numpy()
-        with replacing(output) as unfinished:
-            answer.to_csv(unfinished, index=False)
-        typer.echo(f"{len(answer)} rows in {output}")
+    answer = pd.DataFrame({f"cluster_{k}": r[:, k] for k in range(r.shape[1])})
+    answer = answer.assign(cluster=r.argmax(1), log_density=bgmm.log_density(tree, table).to_numpy())
+    with replacing(output) as unfinished:
+        answer.to_csv(unfinished, index=False)
+    _say(*table.notes)
+    typer.echo(f"{len(answer)} rows in {output}")
 
 
-def main() -> None:
-    """Run the command."""
-    app()
+def _say(*sentences: str) -> None:
+    """Print on stderr, each on one line."""
+    for sentence in sentences:
+        typer.echo(" ".join(sentence.split()), err=True)
+
+
+def _sentence(mistake: Exception) -> str:
+    """What is wrong, in one sentence."""
+    if isinstance(mistake, typer.TyperException):  # typer's own, of how the command is called
+        said = mistake.format_message().rstrip(".?")
+        for theirs, ours in ((". Did", "; did"), (": Value error,", ":"), (": Input", ": it")):
+            said = said.replace(theirs, ours)
+        context = getattr(mistake, "ctx", None)
+        return f"{said[:1].lower()}{said[1:]}; see '{context.command_path if context else 'bgmm'} --help'"
+    return str(mistake)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let the sentence of a mistake name the file that it is about."""
+    try:
+        yield
+    except ValueError as mistake:
+        raise mistake if str(path) in str(mistake) else ValueError(f"'{path}': {mistake}") from mistake
 
 
 def _names(columns: str | None) -> list[str] | None:
     return None if columns is None else [name.strip() for name in columns.split(",")]
 
 
-def _model(name: str):
-    from bgmm import models
+def _check_output(output: Path, *inputs: Path) -> None:
+    """Refuse a file that could not be written in the end, or that would take the place of another one of this command."""
+    if output.exists() and not output.is_file():
+        raise ValueError(f"'{output}' is a folder or a device; give the name of a file with -o")
+    for other in inputs:
+        if output == other or (output.exists() and other.exists() and output.samefile(other)):
+            raise ValueError(f"writing '{output}' would replace '{other}'; give another name with -o")
+    try:
+        TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise ValueError(f"cannot write '{output}': {error.strerror}; give a file in another folder with -o") from error
 
-    if name != "finite":
-        raise ValueError(f"no model {name!r}; there is finite")
-    return models.finite
 
-
-@contextmanager
-def _plain_mistakes() -> Iterator[None]:
-    """One sentence and exit code 2 for a user's mistake; warnings as sentences; compiled programs kept between runs."""
-    import jax
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bgmm"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
-        try:
-            yield
-        except ValueError as mistake:
-            typer.echo(f"bgmm: {mistake}", err=True)
-            sys.exit(2)
+def _keep_compiled_programs() -> None:
+    """Tell JAX, before it is imported, to keep what it compiles in the user's cache folder, if that can be written."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bgmm"
+        cache.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=cache).close()
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")

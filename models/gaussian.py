@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from bgmm.core import gaussian
 from bgmm.core.checks import check_not_negative, check_number, check_positive
+from bgmm.core.gaussian import AnyArray
 from bgmm.core.scaling import RECORDING_SHARE
 
 
@@ -53,9 +54,9 @@ class Gaussian:
         for step in self.recording_step if isinstance(self.recording_step, tuple) else (self.recording_step or 0.0,):
             check_not_negative("recording_step", step)
 
-    def resolution(self, recording_step: Float[Array, " d"]) -> Float[Array, " d"]:
+    def resolution(self, recording_step: Float[AnyArray, " d"]) -> Float[Array, " d"]:
         """Standard deviation r of the recording, in the units of ``recording_step``'s rows."""
-        return jnp.maximum(RECORDING_SHARE * recording_step, self.floor)
+        return jnp.maximum(RECORDING_SHARE * jnp.asarray(recording_step), self.floor)
 
     def declare(self, k: int, recording_step: Float[Array, " d"]) -> tuple[Float[Array, "k d"], Float[Array, "k d d"]]:
         """Sample means and lower Cholesky factors: inside a NumPyro program only."""

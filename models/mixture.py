@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from bgmm.core import gaussian
 from bgmm.core.distributions import GaussianMixture
-from bgmm.core.gaussian import Parameters
+from bgmm.core.gaussian import AnyArray, Parameters
 from bgmm.models.gaussian import Gaussian
 from bgmm.models.weights import Dirichlet
 
@@ -39,10 +39,10 @@ class Mixture:
         """K."""
         return self.weights.n_components
 
-    def __call__(self, rows: Float[Array, "n d"], recording_step: Float[Array, " d"] | None = None) -> None:
+    def __call__(self, rows: Float[AnyArray, "n d"], recording_step: Float[AnyArray, " d"] | None = None) -> None:
         """Declare the model of ``rows``; ``recording_step`` is in their units, none unless given."""
         n, d = rows.shape
-        step = jnp.zeros(d) if recording_step is None else recording_step
+        step = jnp.zeros(d) if recording_step is None else jnp.asarray(recording_step)
         w = self.weights.declare()
         means, scale_tril = self.components.declare(self.n_components, step)
         with numpyro.plate("observation", n):

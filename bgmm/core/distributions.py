@@ -12,7 +12,7 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
 from bgmm.core import gaussian, one_pass
-from bgmm.core.gaussian import Parameters
+from bgmm.core.gaussian import AnyArray, Parameters
 
 
 class GaussianMixture(Distribution):
@@ -58,11 +58,11 @@ class GaussianMixture(Distribution):
         return Parameters(jnp.log(jnp.maximum(self.weights, tiny)), self.means, self.scale_tril)
 
     @validate_sample
-    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def log_prob(self, value: Float[AnyArray, "..."]) -> Float[Array, "..."]:
         """log p(x) of each row of ``value`` (..., D)."""
         shape = jnp.broadcast_shapes(jnp.shape(value)[:-1], self.batch_shape)
         n_sample, batch, d = len(shape) - len(self.batch_shape), self.batch_shape, self.event_shape
-        rows = jnp.broadcast_to(value, shape + d).reshape(math.prod(shape[:n_sample]), math.prod(batch), *d)
+        rows = jnp.broadcast_to(jnp.asarray(value), shape + d).reshape(math.prod(shape[:n_sample]), math.prod(batch), *d)
         flat = Parameters(*(a.reshape(-1, *a.shape[len(batch) :]) for a in self.parameters))
         log_p = _log_density(flat, rows)
         return log_p.reshape(shape)

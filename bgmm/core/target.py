@@ -173,65 +173,63 @@ def make_target(
 
     Raises ValueError in one sentence when the program is not a mixture whose sites can be sampled continuously.
     """
-    arguments = (rows,) if recording_step is None else (rows, recording_step)
-    seen: list[dict[str, Any]] = []
+    arguments = tuple(jnp.asarray(a) for a in ((rows,) if recording_step is None else (rows, recording_step)))
+    found: list = []
 
     def look() -> None:
         with numpyro.handlers.trace() as trace, numpyro.handlers.seed(rng_seed=0):
             program(*arguments)
-        for site in trace.values():
-            _check_site(site)
-        seen.extend(trace.values())
-        _check_observed(seen, rows)
+        found.extend((_layout(trace), _only_mixture(trace, rows).weights.shape[-1]))
 
     jax.eval_shape(look)
-    layout = tuple(
-        (site["name"], tuple(biject_to(site["fn"].support).inverse_shape(np.shape(site["value"]))))
-        for site in seen
-        if site["type"] == "sample" and not site["is_observed"]
-    )
-    (mixture,) = [m for site in seen if site["type"] == "sample" and (m := _observed_mixture(site)) is not None]
+    layout, n_components = found
     log_scale = np.log(np.asarray(scaling.scale))
     observed = np.ones((1, len(log_scale))) if blocks.observed is None else np.asarray(blocks.observed, float)
     in_blocks = (observed @ log_scale)[np.asarray(blocks.pattern)]
     return Target(
-        arguments=tuple(jnp.asarray(a) for a in arguments),
+        arguments=arguments,
         blocks=blocks,
         scaling=Scaling(*(jnp.asarray(a) for a in scaling)),
         log_volume=jnp.asarray(-(np.asarray(blocks.weights).sum(1) @ in_blocks)),
         program=program,
         layout=layout,
-        n_components=mixture.weights.shape[-1],
+        n_components=n_components,
         closed_form=closed_form,
     )
 
 
-def _check_site(site: dict[str, Any]) -> None:
-    """Refuse what no engine here can do with a site, naming it."""
+def _layout(trace: dict[str, dict[str, Any]]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Names and unconstrained shapes of the latent sites; sites that no engine here can do with are refused by name."""
+    layout = []
+    for name, site in trace.items():
+        if site["type"] == "param":
+            raise ValueError(f"site '{name}' is a numpyro.param; declare it as numpyro.sample with a prior")
+        if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
+            raise ValueError(f"plate '{name}' subsamples; give the model all rows, the engines go through them in blocks")
+        if site["type"] != "sample" or site["is_observed"]:
+            continue
+        if site["fn"].is_discrete:
+            raise ValueError(
+                f"site '{name}' is discrete; sum the assignments out by observing bgmm.GaussianMixture, "
+                "they are drawn afterwards"
+            )
+        layout.append((name, tuple(biject_to(site["fn"].support).inverse_shape(np.shape(site["value"])))))
+    return tuple(layout)
+
+
+def _only_mixture(trace: dict[str, dict[str, Any]], rows: np.ndarray) -> GaussianMixture:
+    """The one mixture that the program observes, of the rows that it was given."""
+    sites = [site for site in trace.values() if site["type"] == "sample" and _observed_mixture(site) is not None]
+    if len(sites) != 1:
+        raise ValueError(f"{_NO_MIXTURE}; this model has {len(sites)} such sites")
+    (site,) = sites
+    mixture = _observed_mixture(site)
+    assert mixture is not None
     name = site["name"]
-    if site["type"] == "param":
-        raise ValueError(f"site '{name}' is a numpyro.param; declare it as numpyro.sample with a prior")
-    if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
-        raise ValueError(f"plate '{name}' subsamples; give the model all rows, the engines go through them in blocks")
-    if site["type"] != "sample":
-        return
-    if not site["is_observed"] and site["fn"].is_discrete:
-        raise ValueError(
-            f"site '{name}' is discrete; sum the assignments out by observing bgmm.GaussianMixture, they are drawn afterwards"
-        )
-    if _observed_mixture(site) is not None and site["scale"] is not None:
+    if site["scale"] is not None:
         raise ValueError(f"the observed site '{name}' is under a scale handler; give weights= to fit instead")
-
-
-def _check_observed(sites: list[dict[str, Any]], rows: np.ndarray) -> None:
-    """Insist on one observed mixture, of the rows that were given."""
-    observed = [(m, site) for site in sites if site["type"] == "sample" and (m := _observed_mixture(site)) is not None]
-    if len(observed) != 1:
-        raise ValueError(f"{_NO_MIXTURE}; this model has {len(observed)} such sites")
-    mixture, site = observed[0]
     if mixture.batch_shape:
-        raise ValueError(
-            f"the mixture at site '{site['name']}' has its own parameters for each row; fit needs one mixture for all"
-        )
+        raise ValueError(f"the mixture at site '{name}' has its own parameters for each row; fit needs one for all rows")
     if np.shape(site["value"]) != rows.shape or not np.array_equal(site["value"], rows, equal_nan=True):
-        raise ValueError(f"site '{site['name']}' must observe the rows as the model was given them: obs=rows")
+        raise ValueError(f"site '{name}' must observe the rows as the model was given them: obs=rows")
+    return mixture

@@ -133,49 +133,6 @@ def test_missing_values_fitted_by_em_reach_a_stationary_point_of_the_marginal_li
         assert log_density(moved, x).sum() < height + 1e-5
 
 
-def spiked_guesses(x: np.ndarray, k: int, resolution: float = 1e-3) -> list[Parameters]:
-    """Starts with one component on tied rows: on one value of a column, and on a sloped line of two columns."""
-    broad = [np.zeros(x.shape[1])] * (k - 1)
-    guesses = []
-    directions = [np.eye(x.shape[1])[0], np.eye(x.shape[1])[-1]]
-    if x.shape[1] > 1:
-        slope = np.zeros(x.shape[1])
-        slope[-2:] = (1.0, -1.0)
-        directions.append(slope / np.sqrt(2))
-    for u in directions:
-        projected = np.round(x @ u, 6)
-        values, counts = np.unique(projected, return_counts=True)
-        rows = x[projected == values[counts.argmax()]]
-        flat = np.eye(x.shape[1]) - (1 - resolution) * np.outer(u, u)
-        tril = np.linalg.cholesky(0.25 * flat @ flat.T)
-        guesses.append(
-            Parameters(
-                jnp.log(jnp.ones(k) / k),
-                jnp.asarray(np.stack([rows.mean(0), *broad]) + 0.3 * np.arange(k)[:, None] * (np.arange(k)[:, None] > 0)),
-                jnp.asarray(np.stack([tril, *[np.eye(x.shape[1])] * (k - 1)])),
-            )
-        )
-    return guesses
-
-
-@pytest.mark.parametrize(("name", "k"), [("faithful", 3), ("iris", 4)])
-def test_starts_on_tied_rows_end_in_no_mode_that_beats_the_ordinary_one_and_without_the_floor_they_do(name, k, iris, faithful):
-    x = {"iris": iris, "faithful": faithful}[name].to_numpy()
-
-    def heights(model):
-        target = standard_target(model, x)
-        ordinary = climb(target, EM(n_starts=16), jacobian=True, key=jax.random.key(0))[1].objective.max()
-        rise = jax.jit(jax.vmap(lambda guess: climb_from(target, EM(max_steps=500), True, guess).objective))
-        standard = scaling.scaling_of(x).standardise(x)
-        guesses = spiked_guesses(standard, k)
-        return ordinary, rise(jax.tree.map(lambda *a: jnp.stack(a), *guesses))
-
-    ordinary, spiked = heights(models.finite(k))
-    assert np.all(np.asarray(spiked) < ordinary + 3)
-    ordinary, spiked = heights(models.finite(k, floor=0.0, recording_step=0.0))
-    assert not np.all(np.asarray(spiked) < ordinary + 3)
-
-
 def test_a_collapsed_start_is_not_chosen_and_a_fit_without_choice_says_so(rng):
     x = np.concatenate([rng.normal(size=(60, 1)), np.full((6, 1), 9.0)])
     with pytest.warns(UserWarning, match="resolution of the data"):

@@ -1,0 +1,126 @@
+"""Rows and columns out of a text file such as CSV: encoding, separator, decimal mark and header are found out."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import BinaryIO
+
+import numpy as np
+
+from bgmm.data.source import Source, counts_rows, not_numbers
+
+_MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "."}
+_SEPARATORS = (";", "\t", "|", ",", " ")  # the first of equals wins; " " stands for any white space
+_SAMPLE = 100  # rows from which separator and decimal mark are found out
+
+
+def read_text(name: str, file: BinaryIO) -> Source:
+    """The columns of a text file: its cells as a rectangle, under a line of names or none."""
+    text = _decode(file.read())
+    if "\0" in text:
+        raise ValueError(f"{name} is not a text file; save the table as CSV, .npy or .parquet")
+    if not text.strip():
+        raise ValueError(f"{name} is empty")
+    lines = io.StringIO(text, newline=None).readlines()
+    separator, mark = _layout(lines)
+    rows = _rectangle(name, lines, separator, mark)
+    first, body = rows[0], rows[1:]
+    notes = [f"read commas in the numbers of {name} as decimal marks"] if mark == "," else []
+    texts = [cell for cell in first if _number(cell, mark) is None]
+    if texts or (len(first) > 1 and not first[0] and _are_row_names(body, mark)):
+        names = [cell or f"Unnamed: {j}" for j, cell in enumerate(first)]
+        if texts and any(cell and cell not in texts for cell in first):
+            notes.append(f"took the first line of {name} as names, with {texts[0]!r}; if it is data, put names above it")
+    else:
+        names, body = [f"x{j + 1}" for j in range(len(first))], rows
+    columns = list(zip(*body, strict=True))
+    return Source(name, len(body), names, lambda j: _parse(columns[j], mark), tuple(notes))
+
+
+def _decode(data: bytes) -> str:
+    """The text, in UTF-16 where a byte order mark says so, else in UTF-8, else in what Windows and old files use."""
+    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for encoding in ["utf-16"] * utf16 + ["utf-8-sig", "cp1252"]:
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode(encoding)
+    return data.decode("latin-1")
+
+
+def _layout(lines: list[str]) -> tuple[str, str]:
+    """Separator and decimal mark: those that cut most rows alike and make most cells numbers."""
+    best, best_score = (",", "."), (0.0, 0.0)
+    for separator in _SEPARATORS:
+        try:
+            rows = [cells for _, cells in islice(_rows(lines, separator), _SAMPLE)]
+        except csv.Error:
+            continue
+        width, alike = Counter(map(len, rows)).most_common(1)[0]
+        cells = [cell for row in rows for cell in row if cell]
+        points = sum(_number(cell, ".") is not None for cell in cells)
+        commas = sum(_number(cell, ",") is not None for cell in cells) if separator != "," else 0
+        score = (alike / len(rows) * max(points, commas) / max(len(cells), 1), alike / len(rows))
+        if width > 1 and score > best_score:
+            best, best_score = (separator, "," if commas > points else "."), score
+    return best
+
+
+def _rows(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, and the number of the line that it ends on; blank lines are no rows."""
+    if separator == " ":
+        trimmed = (" ".join(line.split()) for line in lines)
+    else:
+        trimmed = (line if line.strip(" \n") else "" for line in lines)
+    reader = csv.reader(trimmed, delimiter=separator, skipinitialspace=True, strict=True)
+    return ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
+
+
+def _rectangle(name: str, lines: list[str], separator: str, mark: str) -> list[list[str]]:
+    """The cells of a file, each row as long as the others."""
+    ends, rows = [0], []
+    try:
+        for end, cells in _rows(lines, separator):
+            ends.append(end)
+            rows.append(cells)
+    except csv.Error as error:
+        raise ValueError(f"{name} cannot be read from line {ends[-1] + 1} on ({error}); check its quotation marks") from error
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    while width > 1 and not any(cells[width - 1] for cells in rows if len(cells) >= width):
+        width -= 1  # the lines end in separators
+    rows = [cells if any(cells[width:]) else cells[:width] for cells in rows]
+    if len(rows[0]) == width - 1 and _are_row_names(rows[1:], mark):  # as R writes a table
+        rows[0] = ["", *rows[0]]
+    for line, cells in zip(ends[1:], rows, strict=True):
+        if len(cells) != width:
+            n_cells = f"{len(cells)} cell" + "s" * (len(cells) != 1)
+            raise ValueError(f"line {line} of {name} has {n_cells} where most lines have {width}; mend that line")
+    return rows
+
+
+def _are_row_names(body: list[list[str]], mark: str) -> bool:
+    """Whether the first column is text or counts the rows."""
+    values = _parse([cells[0] for cells in body], mark)
+    return bool(body) and (isinstance(values, str) or counts_rows(values))
+
+
+def _parse(cells: Sequence[str], mark: str) -> np.ndarray | str:
+    """The numbers in the cells of one column, or why they are none."""
+    numbers = [_number(cell, mark) for cell in cells]
+    if None in numbers:
+        row = numbers.index(None)
+        return not_numbers(row, cells[row])
+    return np.array(numbers, np.float64)
+
+
+def _number(cell: str, mark: str) -> float | None:
+    """The number in a cell, NaN where it is missing, None where it holds something else."""
+    plain = cell.replace(".", "x").replace(",", ".") if mark == "," else cell
+    try:
+        return None if "_" in cell else float(plain)  # Python takes 1_000 for a number
+    except ValueError:
+        return math.nan if cell.lower() in _MISSING else None
