@@ -7,6 +7,7 @@ checked before it: the table, the options, and whether the output can be written
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import warnings
@@ -19,7 +20,8 @@ from typing import Annotated, Literal
 import typer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
+# Modules whose warnings are about the user's data. (What bgmm.tree warns of is xarray's, which names its caller.)
+_OURS = r"(?!(arviz\w*|bgmm\.tree|h5netcdf|jax|matplotlib|numpyro|xarray)\b)"
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="table of numbers: CSV, npy or Parquet")]
 Fitted = Annotated[Path, typer.Argument(metavar="FIT.nc", help="what 'bgmm fit' wrote")]
@@ -37,24 +39,23 @@ Version = Annotated[bool, typer.Option("--version", help="Print the version and 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: with 0, with 2 after one sentence on a user's mistake, with 130 after Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else arguments
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", category=UserWarning, module="bgmm")  # ours, about the user's data
+        warnings.filterwarnings("always", category=UserWarning, module=_OURS)
         warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
         try:
-            sys.exit(app(args=arguments, prog_name="bgmm", standalone_mode=False))
+            sys.exit(app(args=given or ["--help"], prog_name="bgmm", standalone_mode=False))
         except (typer.TyperException, ValueError, OSError) as mistake:
             _say(f"bgmm: {_sentence(mistake)}")
             sys.exit(2)
-        except typer.Abort:
-            sys.exit(130)
 
 
 @app.callback(invoke_without_command=True)
-def _bgmm(context: typer.Context, version: Version = False) -> None:
+def _bgmm(version: Version = False) -> None:
     """Bayesian Gaussian mixtures: how many clusters, what each looks like, which rows belong where, and how sure."""
-    if version or context.invoked_subcommand is None:
-        typer.echo(f"bgmm {metadata.version('bgmm')}" if version else context.get_help())
+    if version:
+        typer.echo(f"bgmm {metadata.version('bgmm')}")
         raise typer.Exit
 
 
@@ -97,7 +98,7 @@ def fit(
 
     table = read_table(data, _names(columns))
     if n_components > (n := len(table.values)):
-        raise ValueError(f"-k {n_components} asks for more components than '{data}' has rows ({n}); ask for fewer")
+        raise ValueError(f"-k {n_components} asks for more components than '{data}' has rows, {n}; ask for fewer")
     output = output or Path(os.path.expanduser(data)).with_suffix(".nc")
     _check_output(output, data)
     _keep_compiled_programs()
@@ -105,8 +106,7 @@ def fit(
     from bgmm.show.summary import summary_text
 
     _say(*table.notes)
-    declared = getattr(bgmm.models, model)(n_components)
-    tree = bgmm.relabel(bgmm.fit(declared, table, engine=engine, seed=seed))
+    tree = bgmm.relabel(bgmm.fit(getattr(bgmm.models, model)(n_components), table, engine=engine, seed=seed))
     bgmm.save(tree, output)
     typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}")
 
@@ -178,19 +178,20 @@ def _names(columns: str | None) -> list[str] | None:
 
 def _check_output(output: Path, *inputs: Path) -> None:
     """Refuse a file that could not be written in the end, or that would take the place of another one of this command."""
-    if output.exists() and not output.is_file():
-        raise ValueError(f"'{output}' is a folder or a device; give the name of a file with -o")
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise ValueError(f"'{output}' is a folder, a link or a device; give the name of a file with -o")
     for other in inputs:
         if output == other or (output.exists() and other.exists() and output.samefile(other)):
             raise ValueError(f"writing '{output}' would replace '{other}'; give another name with -o")
     try:
         TemporaryFile(dir=output.parent).close()
     except OSError as error:
-        raise ValueError(f"cannot write '{output}': {error.strerror}; give a file in another folder with -o") from error
+        raise ValueError(f"cannot write '{output}': {error.strerror} ('{output.parent}'); choose another with -o") from error
 
 
 def _keep_compiled_programs() -> None:
     """Tell JAX, before it is imported, to keep what it compiles in the user's cache folder, if that can be written."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has a folder there too, and would speak of it
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bgmm"
         cache.mkdir(parents=True, exist_ok=True)

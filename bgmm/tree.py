@@ -168,7 +168,8 @@ def load(path: str | Path) -> xr.DataTree:
         raise ValueError(f"no file '{path}'; give a file that bgmm.save or 'bgmm fit -o' wrote")
     try:
         with xr.open_datatree(path, engine="h5netcdf") as lazy:
-            tree = lazy.load()
+            tree = xr.DataTree.from_dict({name: node.to_dataset().load() for name, node in lazy.children.items()})
+            tree.attrs = lazy.attrs
     except (OSError, ValueError) as error:
         raise ValueError(f"'{path}' is not a netCDF file that bgmm wrote ({type(error).__name__})") from None
     posterior_of(tree)

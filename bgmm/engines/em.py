@@ -30,7 +30,8 @@ _EM_STEPS = 10  # of EM before L-BFGS takes over
 _M_STEPS = 20  # of L-BFGS in an M-step: any gain is enough for EM to climb
 _M_TOLERANCE = 1e-2  # of the gradient in an M-step
 _GRADIENT_TOLERANCE = 1e-6  # at which L-BFGS stops
-_STATIONARY = 1e-4  # of gradient, under which a point counts as a mode
+_STATIONARY = 1e-4  # of gradient, under which a point counts as a mode; so it does
+_GAIN = 1e-6  # when the next step was to gain less than this, in nats, where steep curvature hides the gradient in rounding
 
 
 class Climb(NamedTuple):
@@ -181,7 +182,7 @@ def climb_from(target: Target, settings: EM, jacobian: bool, guess: Parameters) 
         objective=-found.value,
         gradient_norm=gradient_norm,
         n_passes=1 + _EM_STEPS + found.n_steps,
-        converged=gradient_norm < _STATIONARY,
+        converged=(gradient_norm < _STATIONARY) | (found.left < _GAIN),
         collapsed=jnp.array(False),
     )
 

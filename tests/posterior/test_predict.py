@@ -1,0 +1,105 @@
+"""Predictions against scipy and brute-force averages over draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logsumexp
+
+import bgmm
+from bgmm.core.gaussian import Parameters
+from tests.mixtures import log_density, log_joint, random_mixture, sample
+from tests.posterior_trees import jittered, tree_of
+
+
+@pytest.fixture
+def known(rng):
+    """A mixture, a tree of 2 x 5 draws around it, and rows with gaps."""
+    mixture = random_mixture(rng, 3, 2, spread=3.0)
+    mixture = mixture._replace(means=mixture.means * [10, 0.1] + [1e4, 0], scale_tril=mixture.scale_tril * [[10], [0.1]])
+    noisy = jittered(rng, mixture, 2, 5)
+    x = sample(rng, mixture, 60)[0]
+    x[rng.uniform(size=x.shape) < 0.1] = np.nan
+    return noisy, tree_of(noisy, x), x
+
+
+def each(draws: Parameters):
+    return [Parameters(*(a[c, s] for a in draws)) for c in range(2) for s in range(5)]
+
+
+def test_log_density_is_that_of_the_mean_over_draws(known):
+    draws, tree, x = known
+    expected = logsumexp([log_density(m, x) for m in each(draws)], axis=0) - np.log(10)
+    answer = bgmm.log_density(tree, x)
+    assert answer.dims == ("observation",)
+    np.testing.assert_allclose(answer, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(bgmm.log_density(tree), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_membership_is_the_mean_of_the_responsibilities_of_relabelled_draws(known):
+    _, tree, x = known
+    aligned = bgmm.relabel(tree)
+    p = aligned["posterior"]
+    w, mu, L = np.log(p["weights"].to_numpy()), p["means"].to_numpy(), np.linalg.cholesky(p["covariances"].to_numpy())
+    r = [np.exp(log_joint(m, x) - log_density(m, x)[:, None]) for m in each(Parameters(w, mu, L))]
+    answer = bgmm.membership(tree, x)
+    assert answer.dims == ("observation", "cluster")
+    np.testing.assert_allclose(answer, np.mean(r, axis=0), atol=1e-9)
+    np.testing.assert_allclose(answer.sum("cluster"), 1, rtol=1e-12)
+
+
+def test_a_row_without_values_has_the_weights_as_membership_and_density_one(known):
+    _, tree, _ = known
+    nothing = np.full((1, 2), np.nan)
+    weights = bgmm.relabel(tree)["posterior"]["weights"].mean(["chain", "draw"])
+    np.testing.assert_allclose(bgmm.membership(tree, nothing)[0], weights, rtol=1e-9)
+    np.testing.assert_allclose(bgmm.log_density(tree, nothing), 0, atol=1e-9)
+
+
+def test_samples_have_the_moments_of_the_predictive_mixture(known):
+    draws, tree, _ = known
+    rows = bgmm.sample(tree, 40_000, seed=1)
+    assert rows.dims == ("observation", "feature")
+    w = np.exp(np.stack([m.log_weights for m in each(draws)])) / 10
+    mu = np.stack([m.means for m in each(draws)])
+    var = np.stack([np.square(m.scale_tril).sum(-1) for m in each(draws)])
+    mean = np.einsum("sk,skd->d", w, mu)
+    variance = np.einsum("sk,skd->d", w, var + np.square(mu - mean))
+    assert np.all(np.abs(rows.mean("observation") - mean) < 4 * np.sqrt(variance / 40_000))
+    np.testing.assert_allclose(rows.var("observation"), variance, rtol=0.05)
+    assert not rows.equals(bgmm.sample(tree, 40_000, seed=2))
+    with pytest.raises(ValueError, match="at least 1"):
+        bgmm.sample(tree, 0)
+
+
+def test_columns_are_found_by_name_and_wrong_ones_refused(known):
+    _, tree, x = known
+    table = pd.DataFrame({"f1": x[:, 1], "extra": 0.0, "f0": x[:, 0]})
+    np.testing.assert_allclose(bgmm.log_density(tree, table), bgmm.log_density(tree, x))
+    for wrong in (x[:, :1], table[["f0", "extra"]], np.column_stack([x, x])):
+        with pytest.raises(ValueError, match="fitted to the columns f0, f1") as refusal:
+            bgmm.log_density(tree, wrong)
+        assert "\n" not in str(refusal.value)
+
+
+def test_occupied_components_are_counted_from_drawn_assignments(rng):
+    """Two far clusters and a third component that each of 20 rows joins with probability 0.02, whatever the draw."""
+    w = np.log([0.49, 0.49, 0.02])
+    same = Parameters(w, np.zeros((3, 1)), np.ones((3, 1, 1)))
+    draws = Parameters(*(np.broadcast_to(a, (4, 2000, *a.shape)) for a in same))
+    probability = bgmm.n_occupied(tree_of(draws, rng.normal(size=(20, 1))), seed=3)
+    expected_three = 1 - 0.98**20 - 2 * (0.51**20 - 0.49**20)
+    error = np.sqrt(expected_three * (1 - expected_three) / 8000)
+    assert abs(float(probability.sel(n_occupied=3)) - expected_three) < 4 * error
+    assert float(probability.sum()) == pytest.approx(1)
+
+
+def test_trees_that_are_no_mixtures_are_refused(known):
+    _, tree, _ = known
+    for broken, says in (
+        (tree.filter(lambda node: node.name != "posterior"), "no posterior group"),
+        (tree_of(known[0]).assign({}), "no observed data"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            bgmm.log_density(broken)
