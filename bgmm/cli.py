@@ -32,9 +32,7 @@ Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="of a
 Columns = Annotated[str | None, typer.Option(help="columns to use, by name: a,b,c [default: all numeric ones]")]
 SameColumns = Annotated[str | None, typer.Option(help="columns to use, in the order of the fit [default: those of the fit]")]
 DemoOutput = Annotated[Path, typer.Option("-o", "--output", help="tree to write; the picture stands beside it")]
-FitOutput = Annotated[Path | None, typer.Option("-o", "--output", help="tree to write [default: DATA, ending in .nc]")]
 RowsOutput = Annotated[Path, typer.Option("-o", "--output", help="CSV to write: memberships, likeliest cluster, log density")]
-Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _bgmm(version: Version = False) -> None:
+def _bgmm(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     """Bayesian Gaussian mixtures: how many clusters, what each looks like, which rows belong where, and how sure."""
     if version:
         typer.echo(f"bgmm {metadata.version('bgmm')}")
@@ -75,9 +73,9 @@ def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
     mpl.use("agg")  # draws to files whatever the screen
     typer.echo("Old Faithful: duration of an eruption and waiting time to the next, in minutes (272 eruptions)")
     tree = bgmm.relabel(bgmm.fit(bgmm.models.finite(n_components=2), bgmm.old_faithful(), engine="nuts", seed=seed))
-    bgmm.save(tree, output)
     with replacing(picture) as unfinished:
         bgmm.plot_clusters(tree).savefig(unfinished, dpi=150)
+        bgmm.save(tree, output)
     typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}, the picture in {picture}")
 
 
@@ -89,7 +87,7 @@ def fit(
     engine: Engine = "nuts",
     columns: Columns = None,
     seed: Seed = 0,
-    output: FitOutput = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="tree to write [default: DATA, ending in .nc]")] = None,
 ) -> None:
     """Fit a mixture to a table, print the summary, and write the tree."""
     if n_components is None:

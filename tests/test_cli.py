@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import h5py
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import xarray as xr
 
 import bgmm
-from bgmm import cli
+from bgmm import cli, models
+from bgmm.fitting import ENGINES
 
 
 def call(*arguments: str) -> int:
@@ -129,6 +131,14 @@ def test_help_is_given_when_asked_and_when_nothing_is(arguments, capsys):
 def test_version_is_printed(capsys):
     assert call("--version") == 0
     assert capsys.readouterr().out.startswith("bgmm 0.")
+
+
+def test_the_command_offers_every_engine_and_model():
+    def offered(option) -> set[str]:
+        return set(get_args(get_args(option)[0]))
+
+    assert offered(cli.Engine) == set(ENGINES)
+    assert offered(cli.Model) == {name for name in models.__all__ if name.islower()}
 
 
 # Mistakes

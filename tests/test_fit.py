@@ -8,13 +8,12 @@ import warnings
 import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 
 import bgmm
 from bgmm import models
-from tests.mixtures import log_density
 from tests.mixtures import Parameters as Mixture
+from tests.mixtures import log_density
 
 FAST = bgmm.EM(n_starts=1, prior=False)
 
@@ -128,8 +127,6 @@ def test_the_log_likelihood_can_be_left_out(faithful):
     assert "log_likelihood" not in tree.children
 
 
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -185,7 +182,10 @@ def test_misspelt_options_raise(faithful):
         (lambda: bgmm.NUTS(n_draws=0), "n_draws"),
         (lambda: bgmm.NUTS(target_accept=1.0), "between 0 and 1"),
         (lambda: bgmm.EM(tolerance=-1), "tolerance"),
-        (lambda: bgmm.fit(models.finite(2, recording_step=(1.0, 2.0, 3.0)), np.ones((9, 2)) * np.arange(9)[:, None]), "3 entries"),
+        (
+            lambda: bgmm.fit(models.finite(2, recording_step=(1.0, 2.0, 3.0)), np.ones((9, 2)) * np.arange(9)[:, None]),
+            "3 entries",
+        ),
     ],
 )
 def test_settings_are_checked_where_they_are_made(make, says):
@@ -199,12 +199,14 @@ def test_constant_and_collinear_columns_are_fitted_with_a_word(faithful):
         tree = bgmm.fit(models.finite(2), faithful.assign(flat=7.0), engine=bgmm.EM(n_starts=1))
     assert np.isfinite(tree["posterior"]["covariances"]).all()
     with pytest.warns(UserWarning, match="'eruption', 'seconds' are linear"):
-        bgmm.fit(models.finite(2), faithful[["eruption"]].assign(seconds=lambda t: 60 * t["eruption"]), engine=bgmm.EM(n_starts=1))
+        bgmm.fit(
+            models.finite(2), faithful[["eruption"]].assign(seconds=lambda t: 60 * t["eruption"]), engine=bgmm.EM(n_starts=1)
+        )
 
 
 def test_a_users_program_on_rounded_data_is_told_that_it_has_no_floor(faithful):
     with pytest.warns(UserWarning, match="'waiting' repeat"):
-        bgmm.fit(lambda rows: models.finite(1)(rows), faithful[["waiting"]], engine=bgmm.EM(n_starts=1))
+        bgmm.fit(models.finite(1).__call__, faithful[["waiting"]], engine=bgmm.EM(n_starts=1))
 
 
 def test_models_are_values_that_show_their_hyperparameters():

@@ -39,7 +39,9 @@ def imported(path: Path) -> list[str]:
     return names
 
 
-MODULES = sorted((ROOT / "models").glob("*.py")) + sorted(p for p in (ROOT / "bgmm").glob("*/*.py")) + [ROOT / "bgmm" / "tree.py"]
+MODULES = (
+    sorted((ROOT / "models").glob("*.py")) + sorted(p for p in (ROOT / "bgmm").glob("*/*.py")) + [ROOT / "bgmm" / "tree.py"]
+)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

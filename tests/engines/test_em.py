@@ -13,7 +13,7 @@ from bgmm import models
 from bgmm.core import one_pass, scaling
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import make_target
-from bgmm.engines.em import EM, climb, climb_from, em_step
+from bgmm.engines.em import EM, climb, em_step
 from tests.mixtures import log_density, random_mixture, sample
 
 
@@ -59,9 +59,7 @@ def test_no_step_of_map_em_lowers_the_log_posterior(rng, iris, missing):
     if missing:
         x = np.where(rng.uniform(size=x.shape) < 0.15, np.nan, x)
     target, settings = standard_target(models.finite(3), x), EM()
-    guess = Parameters(
-        jnp.log(jnp.ones(3) / 3), jnp.asarray(rng.normal(size=(3, 4))), jnp.broadcast_to(jnp.eye(4), (3, 4, 4))
-    )
+    guess = Parameters(jnp.log(jnp.ones(3) / 3), jnp.asarray(rng.normal(size=(3, 4))), jnp.broadcast_to(jnp.eye(4), (3, 4, 4)))
     step = jax.jit(lambda *carry: em_step(target, settings, False, *carry))
     height = jax.jit(lambda z: target.log_posterior(z, jacobian=False))
     carry = step(jnp.zeros(target.n_dim), *target.expected_statistics(guess)[1:])
