@@ -69,8 +69,9 @@ class EM:
     def run(self, target: Target, *, key: Array) -> Draws:
         """One draw: the best of the restarts."""
         target, climbs = climb(target, self, jacobian=False, key=key)
-        objective = np.where(climbs.collapsed, -np.inf, climbs.objective)
-        best = int(np.argmax(objective if np.isfinite(objective).any() else climbs.objective))
+        height = heights(climbs)
+        free = np.where(climbs.collapsed, -np.inf, height)
+        best = int(np.argmax(free if np.isfinite(free).any() else height))
         found = jax.tree.map(lambda a: np.asarray(a)[best], climbs)
         stats = {
             "lp": found.objective[None, None],
@@ -108,6 +109,14 @@ def climb(target: Target, settings: EM, *, jacobian: bool, key: Array) -> tuple[
     return target, climbs
 
 
+def heights(climbs: Climb) -> Float[np.ndarray, " starts"]:
+    """The objective that each start reached, minus infinity where it was lost; a sentence when all were."""
+    height = np.where(np.isfinite(climbs.objective), climbs.objective, -np.inf)
+    if not np.isfinite(height).any():
+        raise ValueError("the log posterior is finite nowhere that the restarts looked; check the priors against the data")
+    return height
+
+
 @partial(jax.jit, static_argnames=("settings", "jacobian"))
 def _climb(target: Target, settings: EM, jacobian: bool, key: Array) -> Climb:
     guesses = first_guesses(target, settings.n_starts, key=key)
@@ -118,7 +127,6 @@ def _climb(target: Target, settings: EM, jacobian: bool, key: Array) -> Climb:
 
 def _maximum_likelihood(target: Target, settings: EM, guess: Parameters) -> Climb:
     """EM with the closed M-step, until Aitken's estimate of what is left to gain is under the tolerance."""
-
     closed_form = target.closed_form
     assert closed_form is not None
 

@@ -1,43 +1,27 @@
 """NUTS (Hoffman and Gelman 2014) through NumPyro, from the modes that restarts found.
 
-The modes are those of the unconstrained log posterior, Jacobian included. Each chain draws its mode in proportion to the
-Laplace mass exp(log posterior) (2 pi)^(D/2) |H|^(-1/2), H the Hessian of the negative log posterior there, and moves in
-the coordinates u of z = mode + H^(-1/2) u, where the posterior is about standard normal. All chains run in one program,
-compiled once for any number of draws.
+Each chain draws its mode in proportion to its Laplace mass, and moves in the coordinates u of z = mode + H^(-1/2) u, where
+the posterior is about standard normal. All chains run in one program, compiled once for any number of draws.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from numpyro.infer.hmc import hmc
 from tqdm.auto import tqdm
 
 from bgmm.core.checks import check_between, check_count
-from bgmm.core.gaussian import LOG_2PI
 from bgmm.core.target import Target
 from bgmm.engines.draws import Draws, from_unconstrained
-from bgmm.engines.em import EM, climb
+from bgmm.engines.modes import find_modes
 
 _CHUNK = 100  # draws between two looks of the progress bar
-_FLATTEST = 0.01  # least curvature believed at a mode: a direction without data has its prior's, of order one
-_SAME_MODE = 1e-3  # nats
-
-
-class Modes(NamedTuple):
-    """Distinct modes of the unconstrained log posterior, heaviest first."""
-
-    z: Float[np.ndarray, "m z"]
-    log_posterior: Float[np.ndarray, " m"]
-    mass: Float[np.ndarray, " m"]  # Laplace mass, sums to one
-    factor: Float[np.ndarray, "m z z"]  # H^(-1/2): columns are unit steps along which the posterior is about standard normal
-    n_found: Int[np.ndarray, " m"]  # restarts that ended here
 
 
 @dataclass(frozen=True)
@@ -92,42 +76,8 @@ class NUTS:
         return said
 
 
-def find_modes(target: Target, n_starts: int, *, key: Array) -> tuple[Target, Modes]:
-    """The distinct modes that restarts reach, with their Laplace masses (and the target, with exact features if needed)."""
-    target, climbs = climb(target, EM(n_starts=n_starts), jacobian=True, key=key)
-    height = np.where(np.isfinite(climbs.objective), climbs.objective, -np.inf)
-    if not np.isfinite(height).any():
-        raise ValueError(
-            "the log posterior is not finite anywhere the restarts looked; check the model's priors against the data"
-        )
-    order = np.argsort(-height)
-    z, height, ended = np.asarray(climbs.z)[order], height[order], np.asarray(climbs.converged)[order]
-    ended |= ~ended.any()
-    z, height = z[ended], height[ended]
-    first = np.flatnonzero(np.concatenate([[True], -np.diff(height) > _SAME_MODE]))
-    factor, log_det = _laplace(target, jnp.asarray(z[first]))
-    log_mass = height[first] + 0.5 * target.n_dim * LOG_2PI - 0.5 * np.asarray(log_det)
-    mass = np.exp(log_mass - log_mass.max())
-    by_mass = np.argsort(-mass)
-    n_found = np.diff(np.append(first, len(height)))
-    modes = Modes(z[first], height[first], mass / mass.sum(), np.asarray(factor), n_found)
-    return target, Modes(*(a[by_mass] for a in modes))
-
-
-@jax.jit
-def _laplace(target: Target, z: Float[Array, "m z"]) -> tuple[Float[Array, "m z z"], Float[Array, " m"]]:
-    """H^(-1/2) and log|H| at each mode, flat directions held to a least curvature."""
-
-    def one(z):
-        curvature, axes = jnp.linalg.eigh(jax.hessian(lambda z: -target.log_posterior(z, jacobian=True))(z))
-        curvature = jnp.maximum(curvature, _FLATTEST)
-        return axes / jnp.sqrt(curvature)[None], jnp.log(curvature).sum()
-
-    return jax.lax.map(one, z)
-
-
 @lru_cache
-def _kernel(settings: NUTS):
+def _kernel(n_warmup: int, target_accept: float, max_tree_depth: int):
     """Compiled start and advance of vectorised chains, which take the target and each chain's frame as arguments."""
 
     def potential(target, mode, factor):
@@ -142,9 +92,9 @@ def _kernel(settings: NUTS):
         u = jax.random.normal(key_start, mode.shape, mode.dtype)
         return begin(
             u,
-            num_warmup=settings.n_warmup,
-            target_accept_prob=settings.target_accept,
-            max_tree_depth=settings.max_tree_depth,
+            num_warmup=n_warmup,
+            target_accept_prob=target_accept,
+            max_tree_depth=max_tree_depth,
             model_args=(target, mode, factor),
             rng_key=key_chain,
         )
@@ -175,7 +125,7 @@ def sample_from(
     target: Target, settings: NUTS, z: Float[np.ndarray, "c z"], factor: Float[np.ndarray, "c z z"], *, key: Array
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Run one chain from each mode z (c, D) with its own frame ``factor`` (c, D, D): draws (c, s, D) and their statistics."""
-    start, advance = _kernel(settings)
+    start, advance = _kernel(settings.n_warmup, settings.target_accept, settings.max_tree_depth)
     frames = (jnp.asarray(z), jnp.asarray(factor))
     state = start(target, *frames, jax.random.split(key, len(z)))
     n_steps = settings.n_warmup + settings.n_draws

@@ -15,7 +15,8 @@ from bgmm.core import gaussian, one_pass, scaling
 from bgmm.core.target import Target, make_target
 from bgmm.engines.em import EM, climb
 from bgmm.engines.minimise import minimise
-from bgmm.engines.nuts import NUTS, _laplace, sample_from
+from bgmm.engines.modes import laplace
+from bgmm.engines.nuts import NUTS, sample_from
 
 
 def target_of(model, x) -> Target:
@@ -95,10 +96,10 @@ def test_chains_started_on_ties_leave_them(cases, iris):
     settings = NUTS(n_draws=200, n_warmup=300, n_chains=2)
 
     def last(target):
-        start = on_ties(target, statistics)[None]
-        frame = np.asarray(_laplace(target, start)[0])
-        starts, frames = np.repeat(np.asarray(start), 2, axis=0), np.repeat(frame, 2, axis=0)
-        _, stats = sample_from(target, settings, starts, frames, key=jax.random.key(0))
+        start = on_ties(target, statistics)
+        frame = laplace(target, start)[0]
+        both = (np.stack([np.asarray(a)] * 2) for a in (start, frame))
+        _, stats = sample_from(target, settings, *both, key=jax.random.key(0))
         return stats["lp"][:, -50:].mean(1) - ordinary
 
     assert np.all(last(floored) < 3)

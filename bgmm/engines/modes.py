@@ -1,0 +1,57 @@
+"""The modes of the unconstrained log posterior, Jacobian included, and how much of the posterior lies around each.
+
+The mass of a mode z is Laplace's, exp(log posterior(z)) (2 pi)^(D/2) |H|^(-1/2) with H the Hessian of the negative log
+posterior there (MacKay 2003, chapter 27). Ranked by mass and not by height, a spike on a few rows does not win.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from bgmm.core.gaussian import LOG_2PI
+from bgmm.core.target import Target
+from bgmm.engines.em import EM, climb, heights
+
+_FLATTEST = 0.01  # least curvature believed at a mode: a direction without data has its prior's, of order one
+_SAME_MODE = 1e-3  # nats
+
+
+class Modes(NamedTuple):
+    """Distinct modes of the unconstrained log posterior, heaviest first."""
+
+    z: Float[np.ndarray, "m z"]
+    log_posterior: Float[np.ndarray, " m"]
+    mass: Float[np.ndarray, " m"]  # Laplace mass, sums to one
+    factor: Float[np.ndarray, "m z z"]  # H^(-1/2): columns are unit steps along which the posterior is about standard normal
+    n_found: Int[np.ndarray, " m"]  # restarts that ended here
+
+
+def find_modes(target: Target, n_starts: int, *, key: Array) -> tuple[Target, Modes]:
+    """The distinct modes that restarts reach, with their Laplace masses (and the target, with exact features if needed)."""
+    target, climbs = climb(target, EM(n_starts=n_starts), jacobian=True, key=key)
+    height = heights(climbs)
+    order = np.argsort(-height)
+    z, height, ended = np.asarray(climbs.z)[order], height[order], np.asarray(climbs.converged)[order]
+    ended |= ~ended.any()
+    z, height = z[ended], height[ended]
+    first = np.flatnonzero(np.concatenate([[True], -np.diff(height) > _SAME_MODE]))
+    factor, log_det = (np.stack(a) for a in zip(*(laplace(target, jnp.asarray(mode)) for mode in z[first]), strict=True))
+    log_mass = height[first] + 0.5 * target.n_dim * LOG_2PI - 0.5 * log_det
+    mass = np.exp(log_mass - log_mass.max())
+    by_mass = np.argsort(-mass)
+    n_found = np.diff(np.append(first, len(height)))
+    modes = Modes(z[first], height[first], mass / mass.sum(), factor, n_found)
+    return target, Modes(*(a[by_mass] for a in modes))
+
+
+@jax.jit
+def laplace(target: Target, z: Float[Array, " z"]) -> tuple[Float[Array, "z z"], Float[Array, ""]]:
+    """H^(-1/2) and log|H| at a mode, flat directions held to a least curvature."""
+    curvature, axes = jnp.linalg.eigh(jax.hessian(lambda z: -target.log_posterior(z, jacobian=True))(z))
+    curvature = jnp.maximum(curvature, _FLATTEST)
+    return axes / jnp.sqrt(curvature)[None], jnp.log(curvature).sum()
