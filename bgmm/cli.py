@@ -27,7 +27,7 @@ Data = Annotated[Path, typer.Argument(metavar="DATA", help="table of numbers: CS
 Fitted = Annotated[Path, typer.Argument(metavar="FIT.nc", help="what 'bgmm fit' wrote")]
 Count = Annotated[int | None, typer.Option("-k", "--n-components", min=1, metavar="K", help="number of components")]
 Model = Annotated[Literal["finite"], typer.Option(help="name of a model in bgmm.models")]
-Engine = Annotated[Literal["em", "nuts"], typer.Option(help="em: the best fit in seconds; nuts: how sure it is, in minutes")]
+Engine = Annotated[Literal["em", "nuts"], typer.Option(help="em: the single best fit; nuts: draws that say how sure it is")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="of all random numbers")]
 Columns = Annotated[str | None, typer.Option(help="columns to use, by name: a,b,c [default: all numeric ones]")]
 SameColumns = Annotated[str | None, typer.Option(help="columns to use, in the order of the fit [default: those of the fit]")]

@@ -3,7 +3,7 @@
     python notebooks/execute.py             run all and save them with their outputs
     python notebooks/execute.py --check     run all, write nothing
 
-The first cell that fails is named and ends the run with exit code 1. No times, widget states or versions are saved.
+The first cell that fails is named and ends the run with exit code 1. No times, widgets (progress bars) or versions are saved.
 """
 
 import argparse
@@ -15,6 +15,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def executed(path: Path, scratch: str) -> nbformat.NotebookNode:
@@ -32,6 +34,8 @@ def executed(path: Path, scratch: str) -> nbformat.NotebookNode:
             except (CellExecutionError, DeadKernelError) as error:
                 raise SystemExit(f"{path.name}, cell {number} of {len(notebook.cells)} failed:\n{error}") from None
             cell.metadata.pop("execution", None)
+            if cell.cell_type == "code":
+                cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernelspec, "language_info": {"name": "python"}})
     return notebook
