@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bgmm.posterior.occupied import n_occupied as n_occupied
     from bgmm.posterior.predict import log_density as log_density
     from bgmm.posterior.predict import membership as membership
+    from bgmm.posterior.predict import posterior_predictive as posterior_predictive
     from bgmm.posterior.predict import sample as sample
     from bgmm.posterior.relabel import relabel as relabel
     from bgmm.show.plots import plot_clusters as plot_clusters
@@ -39,6 +40,7 @@ _HOME = {
     "old_faithful": "bgmm.data.examples",
     "plot_clusters": "bgmm.show.plots",
     "plot_occupied": "bgmm.show.plots",
+    "posterior_predictive": "bgmm.posterior.predict",
     "relabel": "bgmm.posterior.relabel",
     "sample": "bgmm.posterior.predict",
     "save": "bgmm.tree",

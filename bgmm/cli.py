@@ -71,10 +71,13 @@ def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
     from bgmm.tree import replacing
 
     mpl.use("agg")  # draws to files whatever the screen
+    import matplotlib.pyplot as plt
+
     typer.echo("Old Faithful: duration of an eruption and waiting time to the next, in minutes (272 eruptions)")
     tree = bgmm.relabel(bgmm.fit(bgmm.models.finite(n_components=2), bgmm.old_faithful(), engine="nuts", seed=seed))
     with replacing(picture) as unfinished:
-        bgmm.plot_clusters(tree).savefig(unfinished, dpi=150)
+        bgmm.plot_clusters(tree)
+        plt.savefig(unfinished, dpi=120)
         bgmm.save(tree, output)
     typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}, the picture in {picture}")
 

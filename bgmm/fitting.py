@@ -107,6 +107,8 @@ def _key(seed: int | jax.Array) -> jax.Array:
         return seed
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise ValueError(f"seed must be a whole number or a JAX key, not {seed!r}")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must lie between 0 and 2^63 - 1, not {seed}")
     return jax.random.key(int(seed))
 
 

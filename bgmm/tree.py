@@ -136,11 +136,11 @@ class replacing:  # noqa: N801 (read as a verb)
     """A path to write to that takes the place of ``path`` once the block has ended without an error."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = Path(path).resolve()  # a link stays, what it points to is replaced
 
     def __enter__(self) -> Path:
-        if self.path.is_dir():
-            raise ValueError(f"'{self.path}' is a folder; give the name of a file")
+        if self.path.exists() and not self.path.is_file():
+            raise ValueError(f"'{self.path}' is a {'folder' if self.path.is_dir() else 'device'}; give the name of a file")
         try:
             handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".bgmm-", suffix=self.path.suffix)
         except OSError as error:
@@ -165,12 +165,16 @@ def load(path: str | Path) -> xr.DataTree:
     :raises ValueError: when there is no such file, or it is not a tree of a mixture.
     """
     if not Path(path).is_file():
-        raise ValueError(f"no file '{path}'; give a file that bgmm.save or 'bgmm fit -o' wrote")
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise ValueError(f"'{path}' {what}; give a file that bgmm.save or 'bgmm fit' wrote")
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as lazy:
+        with xr.open_datatree(path, engine="h5netcdf", phony_dims="sort") as lazy:
             tree = xr.DataTree.from_dict({name: node.to_dataset().load() for name, node in lazy.children.items()})
             tree.attrs = lazy.attrs
     except (OSError, ValueError) as error:
         raise ValueError(f"'{path}' is not a netCDF file that bgmm wrote ({type(error).__name__})") from None
-    posterior_of(tree)
+    try:
+        posterior_of(tree)
+    except ValueError as error:
+        raise ValueError(f"'{path}' holds no mixture: {error}") from None
     return tree

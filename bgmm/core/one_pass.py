@@ -51,9 +51,9 @@ class Blocks(NamedTuple):
 
 
 def bucket(n: int) -> int:
-    """The smallest of 8, 9, ..., 16, 18, ..., 32, 36, ... that holds n: few shapes to compile, at most 1/8 of padding."""
+    """The smallest of 1, 2, ..., 16, 18, ..., 32, 36, ... that holds n: few shapes to compile, at most 1/8 of padding."""
     step = 2 ** max(0, (max(n, 1) - 1).bit_length() - 4)
-    return max(8, -(-n // step) * step)
+    return -(-n // step) * step
 
 
 def _block_size(counts: np.ndarray, d: int) -> int:
@@ -81,7 +81,7 @@ def make_blocks(x: np.ndarray, weights: np.ndarray | None = None, block_size: in
     rank_in_pattern = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     position = np.empty(n, np.int64)
     position[order] = first_place[pattern_of[order]] + rank_in_pattern
-    n_blocks = bucket(int(blocks_of.sum())) if blocks_of.sum() > 1 else 1
+    n_blocks = bucket(int(blocks_of.sum()))
     values, c_places = np.zeros((n_blocks * b, d)), np.zeros(n_blocks * b)
     values[position], c_places[position] = np.nan_to_num(x), c
     pattern = np.zeros(n_blocks, np.int64)

@@ -122,7 +122,7 @@ def _climb(target: Target, settings: EM, jacobian: bool, key: Array) -> Climb:
     guesses = first_guesses(target, settings.n_starts, key=key)
     if target.closed_form is not None and not settings.prior:
         return jax.vmap(partial(_maximum_likelihood, target, settings))(guesses)
-    return jax.vmap(partial(climb_from, target, settings, jacobian))(guesses)
+    return jax.lax.map(partial(climb_from, target, settings, jacobian), guesses)
 
 
 def _maximum_likelihood(target: Target, settings: EM, guess: Parameters) -> Climb:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float
 
+from bgmm.core.checks import check_count
 from bgmm.core.distributions import GaussianMixture
+from bgmm.core.gaussian import Parameters
 from bgmm.core.precision import in_float64
 from bgmm.posterior.evaluate import evaluation, mean_log_density, mean_responsibilities
 from bgmm.posterior.relabel import relabelled
-from bgmm.tree import features_of, parameters
+from bgmm.tree import features_of, observed, parameters, posterior_of
 
 
 @in_float64
@@ -44,22 +49,54 @@ def log_density(tree: xr.DataTree, x=None) -> xr.DataArray:
 
 @in_float64
 def sample(tree: xr.DataTree, n: int, *, seed: int = 0) -> xr.DataArray:
-    """New observations from the posterior predictive: each from the mixture of a draw chosen at random.
+    """New observations from the posterior predictive: each from the mixture of a draw of its own, chosen at random.
+
+    For replicates of the whole data set, which share a draw each, see ``posterior_predictive``.
 
     :param n: how many.
     :returns: dims (observation, feature), in the units of the data.
     :raises ValueError: when ``n`` is not at least one.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, not {n}")
-    mixture, scaling = parameters(tree)
+    check_count("n", n)
+    n_draws = len(parameters(tree)[0].means)
     key_draw, key_row = jax.random.split(jax.random.key(seed))
-    chosen = np.asarray(jax.random.randint(key_draw, (n,), 0, len(mixture.means)))
-    rows = _sample(jax.tree.map(lambda a: jnp.asarray(a[chosen]), mixture), key_row)
-    values = np.asarray(rows) * np.asarray(scaling.scale) + np.asarray(scaling.centre)
+    chosen = np.asarray(jax.random.randint(key_draw, (n,), 0, n_draws))
+    values = _rows_of(tree, chosen, 1, key_row)[:, 0]
     return xr.DataArray(values, dims=("observation", "feature"), coords={"feature": list(features_of(tree))}, name="sample")
 
 
-@jax.jit
-def _sample(mixture, key):
-    return GaussianMixture(jnp.exp(mixture.log_weights), mixture.means, mixture.scale_tril, validate_args=False).sample(key)
+@in_float64
+def posterior_predictive(tree: xr.DataTree, *, n_draws: int = 100, seed: int = 0) -> xr.DataTree:
+    """The tree with replicates of its data set: as many rows from each of some draws, missing where the data are.
+
+    ``az.plot_ppc_dist(tree)`` and other predictive checks of ArviZ then work on it.
+
+    :param n_draws: draws of each chain, evenly chosen, that replicate the data; all of them when there are fewer.
+    :returns: a tree that also has the group ``posterior_predictive``, one variable a feature, dims chain, draw, observation.
+    :raises ValueError: when ``n_draws`` is not at least one, or the tree holds no observed data.
+    """
+    check_count("n_draws", n_draws)
+    x, (chains, draws) = observed(tree), (posterior_of(tree).sizes[name] for name in ("chain", "draw"))
+    some = np.unique(np.linspace(0, draws - 1, min(n_draws, draws)).astype(int))
+    chosen = (np.arange(chains)[:, None] * draws + some).reshape(-1)
+    rows = _rows_of(tree, chosen, len(x), jax.random.key(seed))
+    rows = np.where(np.isnan(x), np.nan, rows).reshape(chains, len(some), *x.shape)
+    variables = {name: (("chain", "draw", "observation"), rows[..., j]) for j, name in enumerate(features_of(tree))}
+    groups = {name: node.to_dataset() for name, node in tree.children.items()}
+    groups["posterior_predictive"] = xr.Dataset(variables, coords={"chain": np.arange(chains), "draw": some})
+    replicated = xr.DataTree.from_dict(groups, name=tree.name)
+    replicated.attrs = tree.attrs
+    return replicated
+
+
+def _rows_of(tree: xr.DataTree, chosen: np.ndarray, n: int, key: Array) -> Float[np.ndarray, "s n d"]:
+    """``n`` rows from the mixture of each chosen draw, in the units of the data."""
+    mixture, scaling = parameters(tree)
+    rows = _sample(jax.tree.map(lambda a: jnp.asarray(a[chosen]), mixture), n, key)
+    return np.moveaxis(np.asarray(rows), 0, 1) * np.asarray(scaling.scale) + np.asarray(scaling.centre)
+
+
+@partial(jax.jit, static_argnames="n")
+def _sample(mixture: Parameters, n: int, key: Array) -> Float[Array, "n s d"]:
+    w = jnp.exp(mixture.log_weights)
+    return GaussianMixture(w, mixture.means, mixture.scale_tril, validate_args=False).sample(key, (n,))

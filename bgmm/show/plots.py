@@ -10,7 +10,6 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import chi2, norm
 
@@ -38,7 +37,7 @@ def plot_clusters(
     features: Sequence[str] | None = None,
     masses: Sequence[float] = (0.5, 0.9),
     n_draws: int = 50,
-) -> Figure:
+) -> Axes | np.ndarray:
     """The clusters over the data.
 
     One feature: the posterior predictive density with its 89 % band, the clusters' shares of it, histogram and rug. Two:
@@ -49,6 +48,7 @@ def plot_clusters(
     :param features: names of those to show, by default all, and of more than six the first six.
     :param masses: probabilities within the ellipses.
     :param n_draws: draws whose thin ellipses and densities are shown.
+    :returns: the axes; for more than two features an array of them.
     :raises ValueError: for an unknown feature or a mass outside of 0..1.
     """
     tree = relabelled(tree)
@@ -69,22 +69,22 @@ def plot_clusters(
 
     d = len(shown)
     if d == 1:
-        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+        axes = plt.subplots(figsize=(7, 4.2), layout="constrained")[1]
         _density(axes, clusters, rows[:, 0], r, 0)
         axes.set(xlabel=shown[0], ylabel="density")
         axes.legend(frameon=False)
     elif d == 2:
-        figure, axes = plt.subplots(figsize=(7, 5.5), layout="constrained")
+        axes = plt.subplots(figsize=(7, 5.5), layout="constrained")[1]
         _scatter(axes, clusters, rows, r, (0, 1), masses)
         axes.set(xlabel=shown[0], ylabel=shown[1])
         axes.legend(handles=_key(r, masses, n_draws), frameon=False, loc="best")
     else:
-        figure, grid = plt.subplots(d, d, figsize=(2.3 * d, 2.3 * d), layout="constrained")
+        figure, axes = plt.subplots(d, d, figsize=(2.3 * d, 2.3 * d), layout="constrained")
         for i in range(d):
             for j in range(d):
-                _cell(grid[i, j], clusters, rows, r, (i, j), masses, shown)
+                _cell(axes[i, j], clusters, rows, r, (i, j), masses, shown)
         figure.legend(handles=_key(r, masses, n_draws), frameon=False, loc="upper right")
-    return figure
+    return axes
 
 
 def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:

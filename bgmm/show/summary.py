@@ -10,7 +10,6 @@ from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.relabel import relabelled
 from bgmm.tree import about, features_of, posterior_of
 
-_SHOWN = ["weights", "means", "scales"]
 _R_HAT = 1.01
 _EFFECTIVE = 400
 
@@ -19,32 +18,21 @@ def summary_text(tree: xr.DataTree) -> str:
     """The summary that the command line prints."""
     tree = relabelled(tree)
     posterior = posterior_of(tree)
-    parts = [_heading(tree, posterior), _occupied_line(tree), _modes_line(tree)]
     single = posterior.sizes["chain"] * posterior.sizes["draw"] == 1
-    table = az.summary(tree, var_names=_SHOWN, kind="stats" if single else "all")
-    if single:
-        table = table[["mean"]].rename(columns={"mean": "estimate"})
-    parts += ["", table.to_string(), ""]
-    if "resolution" in tree.children.get("constant_data", xr.Dataset()):
-        resolution = tree["constant_data"]["resolution"]
-        parts.append(
-            "resolution of the data: "
-            + ", ".join(f"{f} {v:.3g}" for f, v in zip(features_of(tree), resolution.to_numpy(), strict=True))
-        )
-    parts += (
-        ["EM converged." if bool(tree["sample_stats"]["converged"].all()) else "EM did not converge."]
-        if single
-        else verdicts(tree)
-    )
+    table = az.summary(tree, var_names=_shown(posterior), kind="stats" if single else "all")
+    table = table[["mean"]].rename(columns={"mean": "estimate"}) if single else table
+    parts = [_heading(tree, posterior), _occupied_line(tree), _modes_line(tree), "", table.to_string(), ""]
+    parts += [_resolution_line(tree), *([_converged_line(tree)] if single else verdicts(tree))]
     return "\n".join(part for part in parts if part is not None)
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
     """One sentence on the chains' agreement, one on divergences if there were any."""
-    table = az.summary(tree, var_names=_SHOWN, kind="diagnostics", round_to="none")
+    posterior = posterior_of(tree)
+    table = az.summary(tree, var_names=_shown(posterior), kind="diagnostics", round_to="none")
     r_hat, effective = table["r_hat"].astype(float), table["ess_bulk"].astype(float)
     said = []
-    if r_hat.isna().any():
+    if posterior.sizes["chain"] == 1:
         said.append("R-hat needs at least two chains, so nothing here says whether the sampler converged.")
     elif (r_hat > _R_HAT).any():
         said.append(
@@ -68,12 +56,17 @@ def verdicts(tree: xr.DataTree) -> list[str]:
     return said
 
 
+def _shown(posterior: xr.Dataset) -> list[str]:
+    """Variables of the table; the weight of a single component is one, and no diagnostic can say more of it."""
+    return ["means", "scales"] if posterior.sizes["cluster"] == 1 else ["weights", "means", "scales"]
+
+
 def _heading(tree: xr.DataTree, posterior: xr.Dataset) -> str:
     how = about(tree)
     rows = tree["observed_data"].sizes["observation"] if "observed_data" in tree.children else "unknown"
     size = f"{posterior.sizes['chain']} x {posterior.sizes['draw']} draws"
-    made = f"{how['model']}; {how['engine']}" if how else "draws made elsewhere;"
-    return f"{rows} rows, {posterior.sizes['feature']} features; {made} {size}"
+    made = f"{how['engine']}, {size}\nmodel: {how['model']}" if how else f"{size} made elsewhere"
+    return f"{rows} rows, {posterior.sizes['feature']} features; {made}"
 
 
 def _occupied_line(tree: xr.DataTree) -> str:
@@ -93,3 +86,17 @@ def _modes_line(tree: xr.DataTree) -> str | None:
     shown = ", ".join(f"{m:.2g}" for m in mass[:4]) + (", ..." if len(mass) > 4 else "")
     used = ", ".join(str(m) for m in np.unique(stats["mode"].to_numpy()))
     return f"{len(mass)} {word} found by {starts.sum()} restarts, with Laplace mass {shown}; chains began in mode {used}"
+
+
+def _resolution_line(tree: xr.DataTree) -> str | None:
+    if "constant_data" not in tree.children or "resolution" not in tree["constant_data"]:
+        return None
+    values = tree["constant_data"]["resolution"].to_numpy()
+    listed = ", ".join(f"{name} {value:.3g}" for name, value in zip(features_of(tree), values, strict=True))
+    return f"resolution of the data: {listed}"
+
+
+def _converged_line(tree: xr.DataTree) -> str | None:
+    if "sample_stats" not in tree.children or "converged" not in tree["sample_stats"]:
+        return None
+    return "EM converged." if bool(tree["sample_stats"]["converged"].all()) else "EM did not converge."

@@ -73,6 +73,22 @@ def test_samples_have_the_moments_of_the_predictive_mixture(known):
         bgmm.sample(tree, 0)
 
 
+def test_replicates_of_the_data_share_a_draw_each_and_miss_what_the_data_miss(known):
+    draws, tree, x = known
+    replicated = bgmm.posterior_predictive(tree, n_draws=3, seed=0)
+    rows = replicated["posterior_predictive"].to_dataset()
+    assert dict(rows.sizes) == {"chain": 2, "draw": 3, "observation": 60}
+    assert list(rows["draw"]) == [0, 2, 4]
+    np.testing.assert_array_equal(np.isnan(rows["f0"].isel(chain=1, draw=2)), np.isnan(x[:, 0]))
+    assert replicated["posterior"].identical(tree["posterior"])
+
+    one = Parameters(*(np.repeat(a[:1, :1], 500, axis=1) for a in draws))
+    one = one._replace(means=one.means + np.linspace(0, 1e6, 500)[None, :, None, None])
+    far = bgmm.posterior_predictive(tree_of(one, np.nan_to_num(x, nan=1e4)), n_draws=500)["posterior_predictive"]
+    between = far["f0"].mean("observation").to_numpy()[0]
+    assert np.all(np.diff(between) > 0)  # each replicate follows its own draw
+
+
 def test_columns_are_found_by_name_and_wrong_ones_refused(known):
     _, tree, x = known
     table = pd.DataFrame({"f1": x[:, 1], "extra": 0.0, "f0": x[:, 0]})
