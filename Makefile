@@ -19,7 +19,7 @@ demo: .venv/runtime
 	@.venv/bin/bgmm demo
 
 test: .venv/dev
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev
 	@.venv/bin/ruff check .

@@ -77,13 +77,13 @@ def plot_clusters(
         axes = plt.subplots(figsize=(7, 5.5), layout="constrained")[1]
         _scatter(axes, clusters, rows, r, (0, 1), masses)
         axes.set(xlabel=shown[0], ylabel=shown[1])
-        axes.legend(handles=_key(r, masses, n_draws), frameon=False, loc="best")
+        axes.legend(handles=_key(r, masses, len(clusters.draws[0])), frameon=False, loc="best")
     else:
         figure, axes = plt.subplots(d, d, figsize=(2.3 * d, 2.3 * d), layout="constrained")
         for i in range(d):
             for j in range(d):
                 _cell(axes[i, j], clusters, rows, r, (i, j), masses, shown)
-        figure.legend(handles=_key(r, masses, n_draws), frameon=False, loc="upper right")
+        figure.legend(handles=_key(r, masses, len(clusters.draws[0])), frameon=False, loc="upper right")
     return axes
 
 
