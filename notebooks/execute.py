@@ -3,10 +3,12 @@
     python notebooks/execute.py             run all and save them with their outputs
     python notebooks/execute.py --check     run all, write nothing
 
-The first cell that fails is named and ends the run with exit code 1. No times, widgets (progress bars) or versions are saved.
+The first cell that fails is named and ends the run with exit code 1. No times, widgets (progress bars) or versions are saved,
+and of warnings not the file and line that gave them: those are paths of this machine.
 """
 
 import argparse
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+PLACE_OF_WARNING = re.compile(r"^\S[^\n]*\.py:\d+: (?=\w*Warning: )", re.MULTILINE)
 
 
 def executed(path: Path, scratch: str) -> nbformat.NotebookNode:
@@ -36,6 +39,9 @@ def executed(path: Path, scratch: str) -> nbformat.NotebookNode:
             cell.metadata.pop("execution", None)
             if cell.cell_type == "code":
                 cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+                for output in cell.outputs:
+                    if output.output_type == "stream":
+                        output.text = PLACE_OF_WARNING.sub("", output.text)
     kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernelspec, "language_info": {"name": "python"}})
     return notebook

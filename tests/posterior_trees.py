@@ -9,10 +9,10 @@ from bgmm.core.gaussian import Parameters
 from bgmm.tree import CLUSTER_DIMS, canonical, dataset
 
 
-def tree_of(mixture: Parameters, x: np.ndarray | None = None) -> xr.DataTree:
-    """A tree such as another program would make: weights, means, covariances, and the data if given."""
+def tree_of(mixture: Parameters, x: np.ndarray | None = None, also: tuple[str, ...] = ()) -> xr.DataTree:
+    """A tree such as another program would make: weights, means, covariances and what else is named, and the data if given."""
     features = tuple(f"f{j}" for j in range(mixture.means.shape[-1]))
-    values = {name: value for name, value in canonical(mixture).items() if name in ("weights", "means", "covariances")}
+    values = {name: value for name, value in canonical(mixture).items() if name in ("weights", "means", "covariances", *also)}
     dims = {name: CLUSTER_DIMS[name] for name in values}
     groups = {"posterior": dataset(values, dims, features)}
     if x is not None:

@@ -40,7 +40,7 @@ class Climb(NamedTuple):
     z: Float[Array, " z"]  # empty when the closed form was used
     mixture: Parameters
     objective: Float[Array, ""]
-    gradient_norm: Float[Array, ""]  # largest entry; zero for the closed form
+    gradient_norm: Float[Array, ""]  # largest entry; NaN for the closed form, which takes no gradient
     n_passes: Int[Array, ""]
     converged: Bool[Array, ""]
     collapsed: Bool[Array, ""]  # a component was held up by the resolution floor alone
@@ -153,7 +153,7 @@ def _maximum_likelihood(target: Target, settings: EM, guess: Parameters) -> Clim
         z=jnp.zeros(0),
         mixture=mixture,
         objective=value,
-        gradient_norm=jnp.zeros(()),
+        gradient_norm=jnp.array(jnp.nan),
         n_passes=n + 1,
         converged=left <= settings.tolerance,
         collapsed=_held_up(mixture, statistics),

@@ -74,7 +74,7 @@ def test_no_step_of_map_em_lowers_the_log_posterior(rng, iris, missing):
 def test_no_step_of_closed_form_em_lowers_the_log_likelihood(iris):
     target = standard_target(models.finite(3), iris.to_numpy())
     climbs = [
-        climb(target, EM(prior=False, n_starts=4, max_steps=n), jacobian=False, key=jax.random.key(1))[1] for n in range(1, 9)
+        climb(target, EM(prior=False, n_starts=4, max_steps=n), jacobian=False, key=jax.random.key(1))[1] for n in (1, 2, 8)
     ]
     heights = np.stack([c.objective for c in climbs])
     assert np.diff(heights, axis=0).min() > -1e-9
@@ -106,8 +106,9 @@ def test_weight_two_equals_the_row_twice(rng, faithful, engine):
 
 def test_units_and_offsets_change_nothing_but_the_units(faithful):
     a, b = np.array([60.0, 1e-3]), np.array([1e5, -7.0])
-    one = bgmm.fit(models.finite(2), faithful, engine="em", seed=3)["posterior"]
-    other = bgmm.fit(models.finite(2), faithful * a + b, engine="em", seed=3)["posterior"]
+    one, other = (
+        bgmm.relabel(bgmm.fit(models.finite(2), x, engine="em", seed=3))["posterior"] for x in (faithful, faithful * a + b)
+    )
     np.testing.assert_allclose(other["weights"], one["weights"], rtol=1e-5)
     np.testing.assert_allclose(other["means"], one["means"] * a + b, rtol=1e-6)
     np.testing.assert_allclose(other["covariances"], one["covariances"] * a[:, None] * a, rtol=1e-4)

@@ -1,0 +1,58 @@
+"""The summary says whether the chains agree, in words, and what was found."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import bgmm
+from bgmm import models
+from bgmm.core.gaussian import Parameters
+from bgmm.show.summary import summary_text, verdicts
+from tests.mixtures import random_mixture, sample
+from tests.posterior_trees import jittered, tree_of
+
+
+def verdict(draws: Parameters, x: np.ndarray) -> str:
+    return verdicts(tree_of(draws, x, also=("scales",)))[0]
+
+
+def test_chains_that_agree_and_chains_that_do_not_are_told_apart(rng):
+    mixture = random_mixture(rng, 2, 2, spread=4.0)
+    x = sample(rng, mixture, 60)[0]
+    whole = jittered(rng, mixture, 4, 500)
+    assert verdict(whole, x).startswith("The chains agree: R-hat at most 1.0")
+    moved = whole.means.copy()
+    moved[0, :, 1, 0] += 0.1
+    torn = verdict(whole._replace(means=moved), x)
+    assert torn.startswith("The chains do not agree: R-hat of means[1, f0] is 1.")
+    short = Parameters(*(a[:, :50] for a in whole))
+    assert "effective draws (under 400)" in verdict(short, x)
+    alone = Parameters(*(a[:1] for a in whole))
+    assert "at least two chains" in verdict(alone, x)
+
+
+def test_summary_of_nuts_tells_of_modes_occupied_components_and_resolution(faithful_tree):
+    text = summary_text(faithful_tree)
+    for part in (
+        "272 rows, 2 features; NUTS, 4 x 1000 draws",
+        "occupied components: 2 with probability 1.00",
+        "found by 16 restarts",
+        "means[0, eruption]",
+        "resolution of the data: eruption 0.0114, waiting 0.4",
+        "The chains agree",
+    ):
+        assert part in text
+
+
+def test_summary_of_em_has_estimates_and_no_intervals(faithful):
+    text = summary_text(bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(prior=False, n_starts=2)))
+    assert "estimate" in text
+    assert "r_hat" not in text
+    assert text.endswith("EM converged.")
+
+
+def test_one_component_has_a_summary_too(faithful):
+    settings = bgmm.NUTS(n_draws=50, n_warmup=50, n_chains=2, n_starts=2)
+    text = summary_text(bgmm.fit(models.finite(1), faithful[["waiting"]], engine=settings))
+    assert "means[0, waiting]" in text
+    assert "nan" not in text
