@@ -131,12 +131,13 @@ def predict(fitted: Fitted, data: Data, output: RowsOutput, columns: SameColumns
     import pandas as pd
 
     import bgmm
-    from bgmm.data.table import read_table
+    from bgmm.data.table import read_table, unnamed
     from bgmm.tree import features_of, replacing
 
     with _naming(fitted):
         tree = bgmm.load(fitted)
-    table = read_table(data, _names(columns) or features_of(tree), fitting=False)
+    features = features_of(tree)
+    table = read_table(data, _names(columns) or (None if unnamed(features) else features), fitting=False)
     with _naming(data):
         r = bgmm.membership(tree, table).to_numpy()
     answer = pd.DataFrame({f"cluster_{k}": r[:, k] for k in range(r.shape[1])})

@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from bgmm.core import one_pass, scaling
+from bgmm.core.checks import random_key
 from bgmm.core.precision import in_float64
 from bgmm.core.scaling import Scaling
 from bgmm.core.target import Target, make_target
@@ -29,6 +30,7 @@ type Engine = EM | NUTS
 type Model = Mixture | Callable[..., None]
 
 ENGINES: dict[str, type[EM] | type[NUTS]] = {"em": EM, "nuts": NUTS}
+_SMALLEST = 1e-140  # standard deviation whose square is still a number with digits
 _LARGE = 2e7  # numbers in a log_likelihood group (160 MB) from which it is made only when asked for
 
 
@@ -55,19 +57,27 @@ def fit(
     :param log_likelihood: whether the tree holds the log likelihood of every row and draw, which LOO needs. By default
         when it takes under 160 MB.
     :returns: an ArviZ tree in the units of the data: groups posterior, sample_stats, observed_data, constant_data, log_prior
-        and log_likelihood. EM gives one chain of one draw.
+        and log_likelihood. EM gives one chain of one draw. ``sample_stats`` holds the number of occupied components
+        ``n_occupied``, what the engine has to say, and ``lp``, the log posterior of the model in its own units.
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
     settings = _engine(engine)
+    if not callable(model):
+        raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
     table = x if isinstance(x, Table) else as_table(x)
-    key = _key(seed)
+    for note in () if table is x else table.notes:
+        warnings.warn(note, stacklevel=3)
+    key = random_key(seed)
     own = isinstance(model, Mixture)
-    units = scaling.scaling_of(table.values)
-    steps = _recording_steps(model, table, units)
+    c = _weights(weights, table)
+    counted = slice(None) if c is None else c > 0
+    units = scaling.scaling_of(table.values, c)
+    _check_scale(table, units)
+    steps = _recording_steps(model, table, units, table.values[counted])
     _warn_of_columns(table, units, own, steps)
-    target = _target(model, table, units, steps, _weights(weights, table), own if standardise is None else standardise)
-    if target.n_components > len(table.values):
-        raise ValueError(f"{target.n_components} components need at least as many rows, and x has {len(table.values)}")
+    target = _target(model, table, units, steps, c, own if standardise is None else standardise)
+    if target.n_components > (n := len(table.values[counted])):
+        raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
     draws = settings.run(target, key=key_run)
@@ -78,7 +88,7 @@ def fit(
     flat = jax.tree.map(lambda a: jnp.asarray(a.reshape(n_draws, *a.shape[2:])), draws.mixture)
     at = at_rows(flat, units, table.values)
     shape = draws.mixture.means.shape[:2]
-    k_plus = occupied(at, key=key_occupied).sum(1).reshape(shape)
+    k_plus = occupied(at_rows(flat, units, table.values[counted]), key=key_occupied).sum(1).reshape(shape)
     wanted = n_draws * len(table.values) <= _LARGE if log_likelihood is None else log_likelihood
     groups = _groups(draws, table, units, {} if own else draws.sites, k_plus) | {
         "constant_data": _constants(table, units, model, steps, weights)
@@ -102,21 +112,14 @@ def _engine(engine: str | Engine | None) -> Engine:
     return engine
 
 
-def _key(seed: int | jax.Array) -> jax.Array:
-    if isinstance(seed, jax.Array):
-        return seed
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ValueError(f"seed must be a whole number or a JAX key, not {seed!r}")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must lie between 0 and 2^63 - 1, not {seed}")
-    return jax.random.key(int(seed))
-
-
 def _weights(weights, table: Table) -> Float[np.ndarray, " n"] | None:
     if weights is None:
         return None
-    c = np.asarray(weights, np.float64)
     n = len(table.values)
+    try:
+        c = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"weights must be one number for each of the {n} rows") from None
     if c.shape != (n,):
         raise ValueError(f"weights must be one number for each of the {n} rows, not of shape {c.shape}")
     wrong = np.flatnonzero(~(np.isfinite(c) & (c >= 0)))
@@ -127,11 +130,18 @@ def _weights(weights, table: Table) -> Float[np.ndarray, " n"] | None:
     return c
 
 
-def _recording_steps(model: Model, table: Table, units: Scaling) -> Float[np.ndarray, " d"]:
+def _check_scale(table: Table, units: Scaling) -> None:
+    """Refuse units in which a variance would be no number."""
+    for name, scale in zip(table.features, np.asarray(units.scale), strict=True):
+        if not _SMALLEST < scale < 1 / _SMALLEST:
+            raise ValueError(f"column '{name}' varies by {scale:.1e}, whose square is no number; give it in other units")
+
+
+def _recording_steps(model: Model, table: Table, units: Scaling, rows: np.ndarray) -> Float[np.ndarray, " d"]:
     """Recording step of each feature in the units of the data: declared by the model, or seen in the data."""
     declared = model.components.recording_step if isinstance(model, Mixture) else None
     if declared is None:
-        return scaling.recording_steps(table.values, units)
+        return scaling.recording_steps(rows, units)
     d = len(table.features)
     if np.ndim(declared) and np.shape(declared) != (d,):
         raise ValueError(
@@ -178,15 +188,16 @@ def _groups(
     draws: Draws, table: Table, units: Scaling, sites: dict[str, np.ndarray], k_plus: np.ndarray
 ) -> dict[str, xr.Dataset]:
     """The groups that describe the draws."""
-    variables = canonical(units.out_of(draws.mixture)) | {"n_occupied": k_plus}
+    variables = canonical(units.out_of(draws.mixture))
+    dims = {name: CLUSTER_DIMS[name] for name in variables}
     for name, value in sites.items():
         if name not in variables:
             variables[name] = value
         elif value.shape != variables[name].shape or not np.allclose(value, variables[name]):
             variables[f"{name}_site"] = value
-    stats = {name: value for name, value in draws.stats.items() if name != "log_prior"}
+    stats = {name: value for name, value in draws.stats.items() if name != "log_prior"} | {"n_occupied": k_plus}
     groups = {
-        "posterior": dataset(variables, CLUSTER_DIMS, table.features),
+        "posterior": dataset(variables, dims, table.features),
         "sample_stats": xr.merge(
             [
                 dataset({n: v for n, v in stats.items() if n not in draws.dims}, {}, table.features),

@@ -1,9 +1,9 @@
 """Draws to an ArviZ ``DataTree`` and back; save and load.
 
 The posterior of a tree is in the user's units: ``weights`` (cluster), ``means`` and ``scales`` (cluster, feature),
-``covariances`` and ``correlations`` (cluster, feature, feature_bis), each with leading chain and draw. ``constant_data``
-holds the scaling and the resolution, ``observed_data`` one variable a feature, and the attribute ``bgmm`` a JSON text that
-says how the tree was made.
+``covariances`` (cluster, feature, feature_bis) and ``correlations`` (cluster, pair), each with leading chain and draw.
+``constant_data`` holds the scaling and the resolution, ``observed_data`` one variable a feature, and the attribute ``bgmm`` a
+JSON text that says how the tree was made.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ CLUSTER_DIMS = {
     "means": ["cluster", "feature"],
     "scales": ["cluster", "feature"],
     "covariances": ["cluster", "feature", "feature_bis"],
-    "correlations": ["cluster", "feature", "feature_bis"],
+    "correlations": ["cluster", "pair"],
 }
 _MIXTURE = ("weights", "means", "covariances")  # what makes a posterior that of a mixture
 
@@ -38,13 +39,16 @@ def canonical(mixture: Parameters) -> dict[str, np.ndarray]:
     covariances = L @ np.swapaxes(L, -1, -2)
     scales = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
     log_w = np.asarray(mixture.log_weights)
-    return {
+    variables = {
         "weights": np.exp(log_w),
         "means": np.asarray(mixture.means),
         "scales": scales,
         "covariances": covariances,
-        "correlations": covariances / (scales[..., :, None] * scales[..., None, :]),
     }
+    i, j = np.triu_indices(scales.shape[-1], 1)
+    if i.size:  # each pair once: ArviZ's plots and diagnostics stumble over a diagonal of constants
+        variables["correlations"] = covariances[..., i, j] / (scales[..., i] * scales[..., j])
+    return variables
 
 
 def dataset(
@@ -52,7 +56,9 @@ def dataset(
 ) -> xr.Dataset:
     """A group of a tree, with the names of the features as coordinates where they occur."""
     used = {name for names in dims.values() for name in names}
-    coords: dict[Any, Any] = {name: list(features) for name in ("feature", "feature_bis") if name in used}
+    pairs = [f"{one}:{other}" for one, other in combinations(features, 2)]
+    names = {"feature": list(features), "feature_bis": list(features), "pair": pairs}
+    coords: dict[Any, Any] = {name: values for name, values in names.items() if name in used}
     return dict_to_dataset(variables, dims={**dims}, coords=coords, **options)
 
 

@@ -51,8 +51,9 @@ class Gaussian:
         check_positive("log_scale_sd", self.log_scale_sd)
         check_positive("lkj", self.lkj)
         check_not_negative("floor", self.floor)
-        for step in self.recording_step if isinstance(self.recording_step, tuple) else (self.recording_step or 0.0,):
-            check_not_negative("recording_step", step)
+        steps = self.recording_step if isinstance(self.recording_step, tuple) else (self.recording_step,)
+        for step in steps if self.recording_step is not None else ():
+            check_not_negative("recording_step (one number, or a tuple with one a feature)", step)
 
     def resolution(self, recording_step: Float[AnyArray, " d"]) -> Float[Array, " d"]:
         """Standard deviation r of the recording, in the units of ``recording_step``'s rows."""

@@ -6,6 +6,8 @@ import json
 import warnings
 
 import arviz as az
+import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -27,7 +29,9 @@ def test_the_tree_is_in_the_users_units(faithful_tree, faithful):
     mean = (posterior["weights"] * posterior["means"]).sum("cluster").mean(["chain", "draw"])
     np.testing.assert_allclose(mean, faithful.mean(), rtol=0.02)
     scales, covariances, correlations = (posterior[n].to_numpy() for n in ("scales", "covariances", "correlations"))
-    np.testing.assert_allclose(covariances, scales[..., :, None] * correlations * scales[..., None, :], rtol=1e-12)
+    np.testing.assert_allclose(covariances[..., 0, 1], scales.prod(-1) * correlations[..., 0], rtol=1e-12)
+    np.testing.assert_allclose(np.square(scales), covariances.diagonal(axis1=-2, axis2=-1), rtol=1e-12)
+    assert list(posterior["pair"].to_numpy()) == ["eruption:waiting"]
     np.testing.assert_array_equal(faithful_tree["observed_data"]["waiting"], faithful["waiting"])
     np.testing.assert_allclose(faithful_tree["constant_data"]["resolution"], [0.01 * faithful["eruption"].std(ddof=0), 0.4])
 
@@ -57,15 +61,13 @@ def test_one_attribute_says_how_the_tree_was_made(faithful_tree):
     assert {"bgmm", "jax", "numpyro", "arviz"} <= set(about["versions"])
 
 
-# ArviZ divides by the variance between chains, which is zero for K+ and for the diagonal of the correlations
-@pytest.mark.filterwarnings("ignore:invalid value encountered in scalar divide:RuntimeWarning")
 def test_arviz_works_on_the_tree_as_it_is(faithful_tree):
     assert {"mean", "r_hat"} <= set(az.summary(faithful_tree).columns)
     loo = az.loo(faithful_tree)
     assert loo.good_k > loo.pareto_k.max()
     assert np.isfinite(az.psense_summary(faithful_tree, var_names=["weights"])["prior"]).all()
-    az.plot_trace_dist(faithful_tree, var_names=["weights", "means"])
-    az.plot_forest(faithful_tree, var_names=["weights", "means"])
+    az.plot_trace_dist(faithful_tree)
+    az.plot_forest(faithful_tree)
     plt.close("all")
 
 
@@ -152,6 +154,11 @@ def test_data_that_cannot_be_fitted_are_refused_in_one_sentence(faithful, change
         ({"engine": "mcmc"}, "em, nuts .* not 'mcmc'"),
         ({"engine": 3}, "not 3"),
         ({"seed": "one"}, "not 'one'"),
+        ({"seed": -1}, "not -1"),
+        ({"seed": 10**23}, "from 0 to"),
+        ({"seed": jax.random.split(jax.random.key(0), 2)}, "one JAX key"),
+        ({"seed": jnp.array(3)}, "one JAX key"),
+        ({"weights": ["a"] * 272}, "one number for each of the 272 rows"),
         ({"weights": [1.0, 2.0]}, "272 rows"),
         ({"weights": np.r_[np.ones(271), -1]}, "row 272 is -1"),
         ({"weights": np.zeros(272)}, "all be zero"),
@@ -161,6 +168,46 @@ def test_options_that_make_no_sense_are_refused_in_one_sentence(faithful, option
     with pytest.raises(ValueError, match=says) as refusal:
         bgmm.fit(models.finite(2), faithful, **options)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("model", [None, 3, models.finite, lambda rows: None])
+def test_what_is_no_model_is_refused_in_one_sentence(faithful, model):
+    with pytest.raises(ValueError, match=r"model|n_components") as refusal:
+        bgmm.fit(model, faithful + np.linspace(0, 1e-3, 272)[:, None], engine=FAST)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_skipped_column_is_told_of(faithful):
+    with pytest.warns(UserWarning, match="skipped column 'kind'"):
+        tree = bgmm.fit(models.finite(2), faithful.assign(kind="long"), engine=FAST)
+    assert list(tree["posterior"]["feature"].to_numpy()) == ["eruption", "waiting"]
+
+
+@pytest.mark.parametrize("engine", [FAST, bgmm.EM(n_starts=1)])
+def test_weights_count_rows_from_the_data_to_the_tree(rng, engine):
+    """Weight 2 equals the row twice and weight 0 its absence, scaling included."""
+    x = np.concatenate([rng.normal(0, 1, size=(60, 2)), rng.normal(8, 1, size=(60, 2))])
+    c = np.tile([1.0, 2.0, 0.0], 40)
+    model = models.finite(2, recording_step=0.0)
+    weighted, repeated = (
+        bgmm.relabel(bgmm.fit(model, x, engine=engine, weights=c), order="x1"),
+        bgmm.relabel(bgmm.fit(model, np.repeat(x, c.astype(int), axis=0), engine=engine), order="x1"),
+    )
+    for name in ("weights", "means", "scales", "correlations"):
+        np.testing.assert_allclose(weighted["posterior"][name], repeated["posterior"][name], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(weighted["constant_data"]["scale"], repeated["constant_data"]["scale"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-120, 1e120])
+def test_extreme_units_are_units_too(faithful, unit):
+    one, other = (bgmm.fit(models.finite(2), x, engine=FAST)["posterior"] for x in (faithful, faithful * unit))
+    np.testing.assert_allclose(other["means"] / unit, one["means"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_units_whose_squares_are_no_numbers_are_refused(faithful, unit):
+    with pytest.raises(ValueError, match=r"column 'eruption' varies by .* other units"):
+        bgmm.fit(models.finite(2), faithful * unit, engine=FAST)
 
 
 def test_misspelt_options_raise(faithful):
@@ -178,7 +225,7 @@ def test_misspelt_options_raise(faithful):
         (lambda: models.finite(True), "n_components"),
         (lambda: models.finite(2, concentration=0), "concentration must be above 0"),
         (lambda: models.finite(2, lkj=np.nan), "lkj must be a finite number"),
-        (lambda: models.finite(2, recording_step=-1.0), "recording_step must be 0 or more"),
+        (lambda: models.finite(2, recording_step=-1.0), r"recording_step .* must be 0 or more"),
         (lambda: bgmm.NUTS(n_draws=0), "n_draws"),
         (lambda: bgmm.NUTS(target_accept=1.0), "between 0 and 1"),
         (lambda: bgmm.EM(tolerance=-1), "tolerance"),

@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from numbers import Integral, Real
+
+import jax
+import jax.numpy as jnp
 
 
 def check_count(name: str, value: object) -> None:
     """Insist on a whole number of at least one."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        raise ValueError(f"{name} must be a whole number of at least 1, not {_shown(value)}")
 
 
 def check_positive(name: str, value: object) -> None:
     """Insist on a finite number above zero."""
     check_number(name, value)
     if not value > 0:  # type: ignore[operator]
-        raise ValueError(f"{name} must be above 0, not {value!r}")
+        raise ValueError(f"{name} must be above 0, not {_shown(value)}")
 
 
 def check_not_negative(name: str, value: object) -> None:
     """Insist on a finite number of at least zero."""
     check_number(name, value)
     if value < 0:  # type: ignore[operator]
-        raise ValueError(f"{name} must be 0 or more, not {value!r}")
+        raise ValueError(f"{name} must be 0 or more, not {_shown(value)}")
 
 
 def check_number(name: str, value: object) -> None:
     """Insist on a finite number."""
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, not {value!r}")
+        raise ValueError(f"{name} must be a finite number, not {_shown(value)}")
 
 
 def check_between(name: str, value: object, low: float, high: float) -> None:
     """Insist on a number strictly between two others."""
     check_number(name, value)
     if not low < value < high:  # type: ignore[operator]
-        raise ValueError(f"{name} must be between {low:g} and {high:g}, not {value!r}")
+        raise ValueError(f"{name} must be between {low:g} and {high:g}, not {_shown(value)}")
+
+
+def random_key(seed: object) -> jax.Array:
+    """A JAX key from what a user gives as a seed: a whole number or a key."""
+    if isinstance(seed, jax.Array) and seed.shape == () and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+        return seed
+    if isinstance(seed, jax.Array) and seed.shape == (2,) and seed.dtype == jnp.uint32:
+        return jax.random.wrap_key_data(seed)
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**63:
+        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1 or one JAX key, not {_shown(seed)}")
+    return jax.random.key(int(seed))
+
+
+def _shown(value: object) -> str:
+    """A value on one line of an error."""
+    return " ".join(reprlib.repr(value).split())

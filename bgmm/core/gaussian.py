@@ -37,7 +37,7 @@ class Parameters(NamedTuple):
 def _pairs(d: int) -> tuple[np.ndarray, np.ndarray]:
     """Index pairs (i, j) of the quadratic statistics: j = i + shift (mod d) for shift = 0 .. d // 2, each pair once."""
     shifts = [(i, (i + s) % d) for s in range(d // 2 + 1) for i in range(d if 2 * s != d else d // 2)]
-    i, j = np.array(shifts).T
+    i, j = np.array(shifts, np.int32).T  # an index that is right with and without double precision
     return i, j
 
 

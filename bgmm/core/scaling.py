@@ -45,13 +45,21 @@ def identity(d: int) -> Scaling:
     return Scaling(jnp.zeros(d), jnp.ones(d))
 
 
-def scaling_of(x: np.ndarray) -> Scaling:
-    """Mean and standard deviation of the values of each feature that are present; scale one where all are equal."""
-    centre = np.nanmean(x, axis=0)
-    centre = centre + np.nanmean(x - centre, axis=0)  # the second look removes the rounding of the first
-    scale = np.sqrt(np.nanmean(np.square(x - centre), axis=0))
-    constant = scale <= 8 * np.finfo(float).eps * np.maximum(np.abs(centre), np.finfo(float).tiny)
-    return Scaling(centre, np.where(constant, 1.0, scale))
+def scaling_of(x: np.ndarray, weights: np.ndarray | None = None) -> Scaling:
+    """Mean and standard deviation of the values of each feature that are present; scale one where all are equal.
+
+    ``weights`` are observation weights (n,): weight 2 counts as the row twice, weight 0 as its absence.
+    """
+    c = np.where(np.isnan(x), 0.0, 1.0 if weights is None else weights[:, None])
+    c = c / np.maximum(c.sum(axis=0), np.finfo(float).tiny)
+    unit = np.max(np.where(c > 0, np.abs(x), 0.0), axis=0)  # squares of y = x / unit neither overflow nor vanish
+    unit = np.where(unit > 0, unit, 1.0)
+    y = np.where(c > 0, x, 0.0) / unit
+    centre = (c * y).sum(axis=0)
+    centre = centre + (c * (y - centre)).sum(axis=0)  # the second look removes the rounding of the first
+    scale = np.sqrt((c * np.square(y - centre)).sum(axis=0))
+    constant = scale <= 8 * np.finfo(float).eps * np.abs(centre)
+    return Scaling(centre * unit, np.where(constant, 1.0, scale * unit))
 
 
 def recording_steps(x: np.ndarray, scaling: Scaling) -> np.ndarray:

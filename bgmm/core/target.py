@@ -183,6 +183,8 @@ def make_target(
 
     jax.eval_shape(look)
     layout, n_components = found
+    if not layout:
+        raise ValueError("the model has no latent site to fit; declare the unknown parameters with numpyro.sample")
     log_scale = np.log(np.asarray(scaling.scale))
     observed = np.ones((1, len(log_scale))) if blocks.observed is None else np.asarray(blocks.observed, float)
     in_blocks = (observed @ log_scale)[np.asarray(blocks.pattern)]

@@ -34,6 +34,11 @@ class Table(NamedTuple):
     notes: tuple[str, ...]
 
 
+def unnamed(features: tuple[str, ...]) -> bool:
+    """Whether the features have no names but the x1, x2, ... given to those of an array."""
+    return list(features) == [f"x{j + 1}" for j in range(len(features))]
+
+
 def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = True) -> Table:
     """The numeric columns of an array or DataFrame.
 

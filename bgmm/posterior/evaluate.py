@@ -16,7 +16,7 @@ from bgmm.core import gaussian, one_pass
 from bgmm.core.gaussian import Parameters
 from bgmm.core.one_pass import Blocks
 from bgmm.core.scaling import Scaling
-from bgmm.data.table import Table, as_table
+from bgmm.data.table import Table, as_table, unnamed
 from bgmm.tree import features_of, observed, parameters
 
 
@@ -46,10 +46,10 @@ def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
     """``x`` as rows with the features that the tree was fitted to: by name, or by place when either has no names."""
     features = features_of(tree)
     table = x if isinstance(x, Table) else as_table(x, fitting=False)
-    if set(features) <= set(table.features):
+    nameless = unnamed(features), unnamed(table.features)
+    if not all(nameless) and set(features) <= set(table.features):
         return table.values[:, [table.features.index(name) for name in features]]
-    nameless = tuple(f"x{j + 1}" for j in range(len(features)))
-    if len(table.features) == len(features) and nameless in (features, table.features):
+    if any(nameless) and len(table.features) == len(features):
         return table.values
     raise ValueError(f"the model was fitted to the columns {', '.join(features)}, and x has {', '.join(table.features)}")
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from bgmm.core.checks import check_count
+from bgmm.core.checks import check_count, random_key
 from bgmm.core.distributions import GaussianMixture
 from bgmm.core.gaussian import Parameters
 from bgmm.core.precision import in_float64
@@ -48,7 +48,7 @@ def log_density(tree: xr.DataTree, x=None) -> xr.DataArray:
 
 
 @in_float64
-def sample(tree: xr.DataTree, n: int, *, seed: int = 0) -> xr.DataArray:
+def sample(tree: xr.DataTree, n: int, *, seed: int | jax.Array = 0) -> xr.DataArray:
     """New observations from the posterior predictive: each from the mixture of a draw of its own, chosen at random.
 
     For replicates of the whole data set, which share a draw each, see ``posterior_predictive``.
@@ -59,14 +59,14 @@ def sample(tree: xr.DataTree, n: int, *, seed: int = 0) -> xr.DataArray:
     """
     check_count("n", n)
     n_draws = len(parameters(tree)[0].means)
-    key_draw, key_row = jax.random.split(jax.random.key(seed))
+    key_draw, key_row = jax.random.split(random_key(seed))
     chosen = np.asarray(jax.random.randint(key_draw, (n,), 0, n_draws))
     values = _rows_of(tree, chosen, 1, key_row)[:, 0]
     return xr.DataArray(values, dims=("observation", "feature"), coords={"feature": list(features_of(tree))}, name="sample")
 
 
 @in_float64
-def posterior_predictive(tree: xr.DataTree, *, n_draws: int = 100, seed: int = 0) -> xr.DataTree:
+def posterior_predictive(tree: xr.DataTree, *, n_draws: int = 100, seed: int | jax.Array = 0) -> xr.DataTree:
     """The tree with replicates of its data set: as many rows from each of some draws, missing where the data are.
 
     ``az.plot_ppc_dist(tree)`` and other predictive checks of ArviZ then work on it.
@@ -79,7 +79,7 @@ def posterior_predictive(tree: xr.DataTree, *, n_draws: int = 100, seed: int = 0
     x, (chains, draws) = observed(tree), (posterior_of(tree).sizes[name] for name in ("chain", "draw"))
     some = np.unique(np.linspace(0, draws - 1, min(n_draws, draws)).astype(int))
     chosen = (np.arange(chains)[:, None] * draws + some).reshape(-1)
-    rows = _rows_of(tree, chosen, len(x), jax.random.key(seed))
+    rows = _rows_of(tree, chosen, len(x), random_key(seed))
     rows = np.where(np.isnan(x), np.nan, rows).reshape(chains, len(some), *x.shape)
     variables = {name: (("chain", "draw", "observation"), rows[..., j]) for j, name in enumerate(features_of(tree))}
     groups = {name: node.to_dataset() for name, node in tree.children.items()}

@@ -30,10 +30,11 @@ _ROUNDS = 50
 def relabel(tree: xr.DataTree, *, order: str = "weights") -> xr.DataTree:
     """The tree with the clusters of every draw in agreement, so that summaries and R-hat of each cluster mean something.
 
-    All draws are kept. ``sample_stats`` gains ``permutation`` (the cluster of the given tree that now stands at each place),
-    ``switched`` (whether a draw's permutation differs from the commonest of its chain) and ``agreement`` in 0..1: one less
-    the mean total variation between the draw's memberships and those of all draws. Agreement that is low, or that
-    differs between chains, says that the draws tell different stories and not only name them differently.
+    All draws are kept; a program's own sites stay as they were drawn. ``sample_stats`` gains ``permutation`` (the cluster of
+    the given tree that now stands at each place), ``switched`` (whether a draw's permutation differs from the commonest of
+    its chain) and ``agreement`` in 0..1: one less the mean total variation between the draw's memberships and those of all
+    draws. Agreement that is low, or that differs between chains, says that the draws tell different stories and not only
+    name them differently.
 
     :param order: place of the clusters: by mean "weights", largest first, or by the mean of a feature, smallest first.
     :raises ValueError: when ``order`` is neither "weights" nor a feature.

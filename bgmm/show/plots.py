@@ -128,7 +128,7 @@ def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Flo
     w, mu, sigma = clusters.draws
     parts = w[..., None] * norm.pdf(grid, mu[:, :, j, None], np.sqrt(sigma[:, :, j, j])[..., None])
     low, high = np.quantile(parts.sum(1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2], axis=0)
-    axes.hist(x, bins="fd" if len(x) > 30 else 10, density=True, color="0.88", zorder=0)
+    axes.hist(x, bins=max(len(np.histogram_bin_edges(x, "fd")), round(np.sqrt(len(x)))), density=True, color="0.88", zorder=0)
     for k, colour in enumerate(_colours(clusters.n_clusters)):
         axes.plot(grid, parts.mean(0)[k], color=colour, lw=1.4, ls="--", label=f"cluster {k}")
     axes.plot(grid, parts.sum(1).mean(0), color="0.15", lw=1.8, label="density")

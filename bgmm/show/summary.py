@@ -20,7 +20,8 @@ def summary_text(tree: xr.DataTree) -> str:
     posterior = posterior_of(tree)
     single = posterior.sizes["chain"] * posterior.sizes["draw"] == 1
     table = az.summary(tree, var_names=_shown(posterior), kind="stats" if single else "all")
-    table = table[["mean"]].rename(columns={"mean": "estimate"}) if single else table
+    if single:
+        table = table[["mean"]].rename(columns={"mean": "estimate"}).astype(float).map("{:.4g}".format)
     parts = [_heading(tree, posterior), _occupied_line(tree), _modes_line(tree), "", table.to_string(), ""]
     parts += [_resolution_line(tree), *([_converged_line(tree)] if single else verdicts(tree))]
     return "\n".join(part for part in parts if part is not None)

@@ -8,6 +8,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy.stats import norm
 
 import bgmm
 from tests.mixtures import random_mixture
@@ -89,6 +90,17 @@ def test_single_precision_stays_single(rng):
     ours, _ = ours_and_numpyros(rng)
     single = bgmm.GaussianMixture(*(jnp.asarray(a, jnp.float32) for a in (ours.weights, ours.means, ours.scale_tril)))
     assert single.log_prob(jnp.zeros((3, 2), jnp.float32)).dtype == jnp.float32
+
+
+def test_the_density_works_in_single_precision_after_double_has_been_used(rng):
+    ours, _ = ours_and_numpyros(rng)
+    ours.log_prob(jnp.zeros((3, 2)))
+    with jax.enable_x64(False):
+        plain = bgmm.GaussianMixture(jnp.array([0.3, 0.7]), jnp.array([[0.0], [1.0]]), jnp.ones((2, 1, 1)))
+        density = plain.log_prob(jnp.array([[0.5], [2.0]]))
+        assert density.dtype == jnp.float32
+        assert jax.grad(lambda x: plain.log_prob(x).sum())(jnp.array([[0.5]])).dtype == jnp.float32
+    np.testing.assert_allclose(density, np.log(0.3 * norm.pdf([0.5, 2.0]) + 0.7 * norm.pdf([0.5, 2.0], 1)), rtol=1e-5)
 
 
 def test_shapes_that_do_not_fit_are_refused():

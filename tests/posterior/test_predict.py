@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy.special import logsumexp
 
 import bgmm
@@ -97,6 +98,18 @@ def test_columns_are_found_by_name_and_wrong_ones_refused(known):
         with pytest.raises(ValueError, match="fitted to the columns f0, f1") as refusal:
             bgmm.log_density(tree, wrong)
         assert "\n" not in str(refusal.value)
+
+
+def test_nameless_columns_are_counted(known):
+    draws, _, x = known
+    tree = tree_of(draws, x)
+    nameless = xr.DataTree.from_dict(
+        {"posterior": tree["posterior"].to_dataset().assign_coords(feature=["x1", "x2"], feature_bis=["x1", "x2"])}
+    )
+    np.testing.assert_allclose(bgmm.log_density(nameless, x), bgmm.log_density(tree, x), rtol=1e-9)
+    for wrong in (np.ones((2, 3)), np.ones((2, 1))):
+        with pytest.raises(ValueError, match="fitted to the columns x1, x2"):
+            bgmm.log_density(nameless, wrong)
 
 
 def test_occupied_components_are_counted_from_drawn_assignments(rng):

@@ -70,5 +70,5 @@ def test_chains_in_different_modes_are_not_made_to_agree(rng, separate):
 def test_everything_else_in_the_tree_is_kept(faithful_tree):
     aligned = bgmm.relabel(faithful_tree)
     assert set(aligned.children) == set(faithful_tree.children)
-    assert aligned["posterior"]["n_occupied"].equals(faithful_tree["posterior"]["n_occupied"])
+    assert aligned["sample_stats"]["n_occupied"].equals(faithful_tree["sample_stats"]["n_occupied"])
     assert aligned["log_likelihood"].equals(faithful_tree["log_likelihood"])
