@@ -1,0 +1,30 @@
+"""The README tells the truth: its programs run, and print what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
+
+
+def test_the_example_prints_what_the_readme_shows(capsys):
+    code, shown = re.search(r"```python\n(import bgmm\n.*?)```\n\n```text\n(.*?)```", README, re.S).groups()
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert NUMBER.sub("", printed).split() == NUMBER.sub("", shown).split()
+    numbers = [np.array(NUMBER.findall(text), dtype=float) for text in (printed, shown)]
+    np.testing.assert_allclose(*numbers, atol=0.03)  # other machines draw other numbers
+
+
+def test_a_program_of_the_readers_own_is_fitted():
+    code = re.search(r"```python\n( *def my_model.*?)```", README, re.S)[1]
+    names = {}
+    imports = "import jax.numpy as jnp\nimport numpyro\nimport numpyro.distributions as dist\nimport bgmm\n"
+    exec(compile(imports + re.sub(r"^  ", "", code, flags=re.M), "README.md", "exec"), names)
+    bgmm = names["bgmm"]
+    tree = bgmm.fit(names["my_model"], bgmm.galaxies().to_numpy() - 20, engine=bgmm.EM(n_starts=2), seed=0)
+    assert tree["posterior"]["w"].shape == (1, 1, 2)
