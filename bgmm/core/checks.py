@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections.abc import Iterable
 from numbers import Integral, Real
 
 import jax
@@ -41,6 +42,12 @@ def check_between(name: str, value: object, low: float, high: float) -> None:
     check_number(name, value)
     if not low < value < high:  # type: ignore[operator]
         raise ValueError(f"{name} must be between {low:g} and {high:g}, not {_shown(value)}")
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Insist on one of a few names."""
+    if value not in (choices := list(choices)):
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {_shown(value)}")
 
 
 def random_key(seed: object) -> jax.Array:

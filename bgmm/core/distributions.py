@@ -97,4 +97,5 @@ def _log_density(mixture: Parameters, rows: Float[Array, "n d"]) -> Float[Array,
     """log p of each row, about the mixture's own centre so that an offset of the data costs no digits."""
     centre = jax.lax.stop_gradient(mixture.means.mean(0))
     shifted = mixture._replace(means=mixture.means - centre[None])
-    return one_pass.log_likelihood_rows(gaussian.natural(shifted), one_pass.stack_rows(rows - centre[None]))
+    blocks = one_pass.stack_rows(rows - centre[None])
+    return one_pass.log_likelihood_places(gaussian.natural(shifted), blocks)[: rows.shape[0]]

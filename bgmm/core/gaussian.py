@@ -19,10 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float
+from numpy.typing import DTypeLike
 
 LOG_2PI = float(np.log(2 * np.pi))
 AnyArray = Array | np.ndarray  # of draws on their way between JAX and a tree
-_FAR = 500.0  # standard deviations
+_LOST = {np.dtype(np.float64): 5e-11, np.dtype(np.float32): 1e-5}  # relative error that shared features may cost
 
 
 class Parameters(NamedTuple):
@@ -52,6 +53,11 @@ def _pack(constant: Float[Array, " k"], linear: Float[Array, "k d"], precision: 
     i, j = _pairs(linear.shape[1])
     quadratic = jnp.where(i == j, -0.5, -1.0)[None] * precision[:, i, j]
     return jnp.concatenate([constant[:, None], linear, quadratic], axis=1)
+
+
+def n_statistics(d: int) -> int:
+    """P = (D+1)(D+2)/2."""
+    return (d + 1) * (d + 2) // 2
 
 
 def _n_features(p: int) -> int:
@@ -85,11 +91,11 @@ def own_centres(mixture: Parameters, wanted: bool) -> Float[Array, "k d"] | None
     return jax.lax.stop_gradient(jnp.asarray(mixture.means)) if wanted else None
 
 
-def needs_own_centres(mixture: Parameters) -> bool:
-    """Whether shared features would cost digits: they lose about eps * (distance / sd)^2, here over 1e-10."""
+def needs_own_centres(mixture: Parameters, dtype: DTypeLike = np.float64) -> bool:
+    """Whether shared features of type ``dtype`` would cost digits: they lose about eps * (distance / sd)^2."""
     narrowest = np.linalg.svd(np.asarray(mixture.scale_tril), compute_uv=False)[..., -1]
     distance = np.linalg.norm(np.asarray(mixture.means), axis=-1)
-    return bool(np.any(distance > _FAR * narrowest))
+    return bool(np.any(np.finfo(dtype).eps * np.square(distance / narrowest) > _LOST[np.dtype(dtype)]))
 
 
 def marginal(eta: Float[Array, "k p"], observed: Bool[Array, " d"]) -> Float[Array, "k p"]:

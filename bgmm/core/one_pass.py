@@ -23,9 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
+from numpy.typing import DTypeLike
 
 from bgmm.core import gaussian
+from bgmm.core.scaling import CHUNK, Scaling
 
 _BLOCK_BYTES = 384 * 1024  # T of a block: between 50 KB and 1 MB the speed is flat, at 10 MB two to three times slower
 _BLOCK_OVERHEAD = 64  # a block costs about as much as this many rows before its first row
@@ -38,16 +40,11 @@ class Blocks(NamedTuple):
     weights: Float[Array, "n_blocks b"]
     pattern: Int[Array, " n_blocks"]
     observed: Bool[Array, "m d"] | None  # coordinates seen by each pattern; None when no value is missing
-    position: Int[Array, " n"]  # of each row among the n_blocks * b places
 
     @property
     def total_weight(self) -> Float[Array, ""]:
         """Sum of the observation weights: N when none were given."""
         return self.weights.sum()
-
-    def in_order(self, places: Shaped[Array, "n_blocks b *rest"]) -> Shaped[Array, "n *rest"]:
-        """Values computed block by block, in the order of the rows they belong to."""
-        return places.reshape(-1, *places.shape[2:])[self.position]
 
 
 def bucket(n: int) -> int:
@@ -66,13 +63,24 @@ def _block_size(counts: np.ndarray, d: int) -> int:
     return min(sizes, key=lambda b: int((-(-counts // b) * (b + _BLOCK_OVERHEAD)).sum()))
 
 
-def make_blocks(x: np.ndarray, weights: np.ndarray | None = None, block_size: int | None = None) -> Blocks:
-    """Blocks of the rows of ``x`` (n, d), where NaN marks a missing value; ``weights`` (n,) are observation weights."""
-    x = np.asarray(x, np.float64)
+def make_blocks(
+    x: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    scaling: Scaling | None = None,
+    block_size: int | None = None,
+    dtype: DTypeLike = np.float64,
+) -> tuple[Blocks, Int[np.ndarray, " n"]]:
+    """Blocks of the rows of ``x`` (n, d), where NaN marks a missing value; ``weights`` (n,) are observation weights.
+
+    The rows are standardised by ``scaling`` when it is given. Beside the blocks no other copy of the data is made.
+
+    Also returns the place of each row among the n_blocks * b places: no part of the blocks, so that what is compiled for
+    one number of rows serves all that fill as many blocks.
+    """
     n, d = x.shape
     c = np.ones(n) if weights is None else np.asarray(weights, np.float64)
-    observed, pattern_of = np.unique(~np.isnan(x), axis=0, return_inverse=True)
-    pattern_of = pattern_of.reshape(-1)
+    observed, pattern_of = _patterns(x)
     counts = np.bincount(pattern_of, minlength=len(observed))
     b = block_size or _block_size(counts, d)
     blocks_of = -(-counts // b)
@@ -82,21 +90,44 @@ def make_blocks(x: np.ndarray, weights: np.ndarray | None = None, block_size: in
     position = np.empty(n, np.int64)
     position[order] = first_place[pattern_of[order]] + rank_in_pattern
     n_blocks = bucket(int(blocks_of.sum()))
-    values, c_places = np.zeros((n_blocks * b, d)), np.zeros(n_blocks * b)
-    values[position], c_places[position] = np.nan_to_num(x), c
+    values, c_places = np.zeros((n_blocks, d, b), dtype), np.zeros(n_blocks * b, dtype)
+    for start in range(0, n, CHUNK):
+        rows, place = x[start : start + CHUNK], position[start : start + CHUNK]
+        values[place // b, :, place % b] = np.nan_to_num(rows if scaling is None else scaling.standardise(rows))
+    c_places[position] = c
     pattern = np.zeros(n_blocks, np.int64)
     pattern[: blocks_of.sum()] = np.repeat(np.arange(len(observed)), blocks_of)
-    return Blocks(
-        x=jnp.asarray(np.ascontiguousarray(values.reshape(n_blocks, b, d).transpose(0, 2, 1))),
+    blocks = Blocks(
+        x=jnp.asarray(values),
         weights=jnp.asarray(c_places.reshape(n_blocks, b)),
         pattern=jnp.asarray(pattern),
         observed=None if observed.all() else jnp.asarray(observed),
-        position=jnp.asarray(position),
     )
+    return blocks, position
+
+
+def _patterns(x: np.ndarray) -> tuple[Bool[np.ndarray, "m d"], Int[np.ndarray, " n"]]:
+    """The distinct patterns of observed coordinates, and which of them each row has."""
+    if not np.isnan(x.sum()) or not np.isnan(x).any():
+        return np.ones((1, x.shape[1]), bool), np.zeros(len(x), np.int64)
+    bits = np.packbits(~np.isnan(x), axis=1)
+    _, first, pattern_of = np.unique(bits, axis=0, return_index=True, return_inverse=True)
+    return ~np.isnan(x[first]), pattern_of.reshape(-1)
+
+
+def subsample(blocks: Blocks, n: int, *, rng: np.random.Generator) -> Blocks:
+    """Blocks of ``n`` rows drawn without replacement, their weights raised to the total of all rows."""
+    b = blocks.x.shape[2]
+    c = np.asarray(blocks.weights).reshape(-1)
+    place = np.sort(rng.choice(np.flatnonzero(c), n, replace=False))
+    x = np.asarray(blocks.x)[place // b, :, place % b]
+    if blocks.observed is not None:
+        x = np.where(np.asarray(blocks.observed)[np.asarray(blocks.pattern)[place // b]], x, np.nan)
+    return make_blocks(x, c[place] * (c.sum() / c[place].sum()), dtype=blocks.x.dtype)[0]
 
 
 def stack_rows(rows: Float[Array, "n d"]) -> Blocks:
-    """Blocks of complete rows of unit weight, inside or outside of a traced function."""
+    """Blocks of complete rows of unit weight, in order, inside or outside of a traced function."""
     n, d = rows.shape
     b = _block_size(np.array([n]), d)
     n_blocks = max(1, -(-n // b))
@@ -107,7 +138,6 @@ def stack_rows(rows: Float[Array, "n d"]) -> Blocks:
         weights=(place < n).astype(rows.dtype).reshape(n_blocks, b),
         pattern=jnp.zeros(n_blocks, int),
         observed=None,
-        position=place[:n],
     )
 
 
@@ -139,10 +169,12 @@ def _pass(etas: Float[Array, "m k p"], blocks: Blocks, centres) -> tuple[Float[A
         total, statistics = carry
         x, c, m = block
         logits, t = _logits(etas[m], x, centres, _seen(blocks, m))
-        log_p = logsumexp(logits, axis=0)
-        r = jnp.exp(logits - log_p[None]) * c[None]
+        top = logits.max(axis=0)  # finite: a weight of zero has a finite logarithm
+        e = jnp.exp(logits - top[None])
+        p = e.sum(axis=0)
+        r = e * (c / p)[None]
         s = r @ t.T if centres is None else jnp.einsum("kb,kpb->kp", r, t)
-        return (total + c @ log_p, statistics.at[m].add(s)), None
+        return (total + c @ (top + jnp.log(p)), statistics.at[m].add(s)), None
 
     start = (jnp.zeros((), etas.dtype), jnp.zeros_like(etas))
     return jax.lax.scan(step, start, (blocks.x, blocks.weights, blocks.pattern))[0]
@@ -171,8 +203,8 @@ def expected_statistics(
     return jax.value_and_grad(log_likelihood)(eta, blocks, centres)
 
 
-def _rows(function, eta, blocks: Blocks, centres):
-    """``function(logits)`` of each block, whose last axis is rows, put back in the order of the rows."""
+def _places(function, eta, blocks: Blocks, centres):
+    """``function(logits)`` of each block, whose last axis is rows, place after place."""
     etas = _by_pattern(eta, blocks)
 
     @jax.checkpoint
@@ -180,24 +212,28 @@ def _rows(function, eta, blocks: Blocks, centres):
         x, m, extra = block
         return jnp.moveaxis(function(_logits(etas[m], x, centres, _seen(blocks, m))[0], extra), -1, 0)
 
-    return lambda extra: blocks.in_order(jax.lax.map(of_block, (blocks.x, blocks.pattern, extra)))
+    def of_all(extra):
+        by_block = jax.lax.map(of_block, (blocks.x, blocks.pattern, extra))
+        return by_block.reshape(-1, *by_block.shape[2:])
+
+    return of_all
 
 
-def log_likelihood_rows(eta, blocks: Blocks, centres=None) -> Float[Array, " n"]:
-    """log p(x_n) of each row, of its observed part where values are missing."""
-    return _rows(lambda logits, _: logsumexp(logits, axis=0), eta, blocks, centres)(blocks.weights)
+def log_likelihood_places(eta, blocks: Blocks, centres=None) -> Float[Array, " places"]:
+    """log p(x_n) of the row in each place, of its observed part where values are missing; padding has some number too."""
+    return _places(lambda logits, _: logsumexp(logits, axis=0), eta, blocks, centres)(blocks.weights)
 
 
-def responsibilities(eta, blocks: Blocks, centres=None) -> Float[Array, "n k"]:
-    """p(z_n = k | x_n) of each row."""
-    return _rows(lambda logits, _: jax.nn.softmax(logits, axis=0), eta, blocks, centres)(blocks.weights)
+def responsibilities(eta, blocks: Blocks, centres=None) -> Float[Array, "places k"]:
+    """p(z_n = k | x_n) of the row in each place."""
+    return _places(lambda logits, _: jax.nn.softmax(logits, axis=0), eta, blocks, centres)(blocks.weights)
 
 
-def assignments(eta, blocks: Blocks, centres=None, *, key: Array) -> Int[Array, " n"]:
-    """One draw of each row's component from its responsibilities (the Gumbel-max trick)."""
+def assignments(eta, blocks: Blocks, centres=None, *, key: Array) -> Int[Array, " places"]:
+    """One draw of the component of the row in each place from its responsibilities (the Gumbel-max trick)."""
     keys = jax.random.split(key, blocks.x.shape[0])
 
     def draw(logits, k):
         return jnp.argmax(logits + jax.random.gumbel(k, logits.shape, logits.dtype), axis=0)
 
-    return _rows(draw, eta, blocks, centres)(keys)
+    return _places(draw, eta, blocks, centres)(keys)

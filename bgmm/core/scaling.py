@@ -17,6 +17,9 @@ from bgmm.core.gaussian import AnyArray, Parameters
 RECORDING_SHARE = 0.4  # 1 / sqrt(2 pi): a Gaussian of this many steps is nowhere denser than one over the step
 
 
+CHUNK = 65_536  # rows that are looked at together, so that no second copy of the data is made
+
+
 class Scaling(NamedTuple):
     """x = centre + scale * standardised x, for each feature."""
 
@@ -50,16 +53,22 @@ def scaling_of(x: np.ndarray, weights: np.ndarray | None = None) -> Scaling:
 
     ``weights`` are observation weights (n,): weight 2 counts as the row twice, weight 0 as its absence.
     """
-    c = np.where(np.isnan(x), 0.0, 1.0 if weights is None else weights[:, None])
-    c = c / np.maximum(c.sum(axis=0), np.finfo(float).tiny)
-    unit = np.max(np.where(c > 0, np.abs(x), 0.0), axis=0)  # squares of y = x / unit neither overflow nor vanish
-    unit = np.where(unit > 0, unit, 1.0)
+    each = [_centre_and_scale(column, weights) for column in x.T]  # column by column: no copy of all the data
+    return Scaling(*(np.array(values) for values in zip(*each, strict=True)))
+
+
+def _centre_and_scale(x: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"] | None) -> tuple[float, float]:
+    """Weighted mean and standard deviation of one feature."""
+    c = np.where(np.isnan(x), 0.0, 1.0 if weights is None else weights)
+    c /= max(c.sum(), np.finfo(float).tiny)
+    unit = np.max(np.where(c > 0, np.abs(x), 0.0))  # squares of y = x / unit neither overflow nor vanish
+    unit = unit if unit > 0 else 1.0
     y = np.where(c > 0, x, 0.0) / unit
-    centre = (c * y).sum(axis=0)
-    centre = centre + (c * (y - centre)).sum(axis=0)  # the second look removes the rounding of the first
-    scale = np.sqrt((c * np.square(y - centre)).sum(axis=0))
+    centre = c @ y
+    centre += c @ (y - centre)  # the second look removes the rounding of the first
+    scale = np.sqrt(c @ np.square(y - centre))
     constant = scale <= 8 * np.finfo(float).eps * np.abs(centre)
-    return Scaling(centre * unit, np.where(constant, 1.0, scale * unit))
+    return centre * unit, 1.0 if constant else scale * unit
 
 
 def recording_steps(x: np.ndarray, scaling: Scaling) -> np.ndarray:
@@ -79,12 +88,18 @@ def recording_steps(x: np.ndarray, scaling: Scaling) -> np.ndarray:
 
 def degenerate_columns(x: np.ndarray, scaling: Scaling) -> tuple[list[int], list[int]]:
     """Columns without variation, and columns that are linear combinations of each other, to rounding."""
-    standard = np.nan_to_num(scaling.standardise(x))
-    spread = np.sqrt(np.mean(np.square(standard), axis=0))
+    first, second = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
+    for start in range(0, len(x), CHUNK):
+        standard = np.nan_to_num(scaling.standardise(x[start : start + CHUNK]))
+        first += standard.sum(axis=0)
+        second += standard.T @ standard
+    spread = np.sqrt(np.diagonal(second) / len(x))
     constant = np.flatnonzero(spread < 1e-7)
     varying = np.setdiff1d(np.arange(x.shape[1]), constant)
     if len(varying) < 2 or len(x) <= len(varying):
         return constant.tolist(), []
-    values, vectors = np.linalg.eigh(np.corrcoef(standard[:, varying].T))
+    covariances = (second / len(x) - np.outer(first, first) / len(x) ** 2)[np.ix_(varying, varying)]
+    scales = np.sqrt(np.diagonal(covariances))
+    values, vectors = np.linalg.eigh(covariances / np.outer(scales, scales))
     tied = np.abs(vectors[:, values < 1e-10]).max(axis=1, initial=0.0) > 1e-3
     return constant.tolist(), varying[tied].tolist()

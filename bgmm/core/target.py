@@ -171,6 +171,9 @@ def make_target(
 ) -> Target:
     """Trace ``program`` once on ``rows`` (n, d), in its own units, and state it on ``blocks``.
 
+    A program that only observes its rows may be given one of them: the blocks hold the data, and what is compiled for the
+    target does not depend on their number.
+
     Raises ValueError in one sentence when the program is not a mixture whose sites can be sampled continuously.
     """
     arguments = tuple(jnp.asarray(a) for a in ((rows,) if recording_step is None else (rows, recording_step)))

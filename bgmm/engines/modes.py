@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from bgmm.core.gaussian import LOG_2PI
+from bgmm.core.gaussian import LOG_2PI, Parameters
 from bgmm.core.target import Target
-from bgmm.engines.em import EM, climb, heights
+from bgmm.engines.climb import Aim, climb, distinct, heights
+from bgmm.engines.starts import first_guesses
 
 _FLATTEST = 0.01  # least curvature believed at a mode: a direction without data has its prior's, of order one
-_SAME_MODE = 1e-3  # nats
 
 
 class Modes(NamedTuple):
@@ -31,21 +31,23 @@ class Modes(NamedTuple):
     n_found: Int[np.ndarray, " m"]  # restarts that ended here
 
 
-def find_modes(target: Target, n_starts: int, *, key: Array) -> tuple[Target, Modes]:
+def find_modes(target: Target, n_starts: int, *, key: Array, start: Parameters | None = None) -> tuple[Target, Modes]:
     """The distinct modes that restarts reach, with their Laplace masses (and the target, with exact features if needed)."""
-    target, climbs = climb(target, EM(n_starts=n_starts), jacobian=True, key=key)
+    key_guess, key_climb = jax.random.split(key)
+    guesses = first_guesses(target, n_starts, "k-means++", start, key=key_guess)
+    target, climbs = climb(target, Aim(jacobian=True), guesses, key=key_climb)
     height = heights(climbs)
-    order = np.argsort(-height)
-    z, height, ended = np.asarray(climbs.z)[order], height[order], np.asarray(climbs.converged)[order]
-    ended |= ~ended.any()
-    z, height = z[ended], height[ended]
-    first = np.flatnonzero(np.concatenate([[True], -np.diff(height) > _SAME_MODE]))
-    factor, log_det = (np.stack(a) for a in zip(*(laplace(target, jnp.asarray(mode)) for mode in z[first]), strict=True))
-    log_mass = height[first] + 0.5 * target.n_dim * LOG_2PI - 0.5 * log_det
+    ended = np.asarray(climbs.converged) & np.isfinite(height)
+    groups = distinct(np.where(ended, height, -np.inf) if ended.any() else height)
+    groups = [group for group in groups if ended[group].any() or not ended.any()]
+    first = np.array([group[0] for group in groups])
+    n_found = np.array([len(group) for group in groups])
+    z, height = np.asarray(climbs.z)[first], height[first]
+    factor, log_det = (np.stack(a) for a in zip(*(laplace(target, jnp.asarray(mode)) for mode in z), strict=True))
+    log_mass = height + 0.5 * target.n_dim * LOG_2PI - 0.5 * log_det
     mass = np.exp(log_mass - log_mass.max())
     by_mass = np.argsort(-mass)
-    n_found = np.diff(np.append(first, len(height)))
-    modes = Modes(z[first], height[first], mass / mass.sum(), factor, n_found)
+    modes = Modes(z, height, mass / mass.sum(), factor, n_found)
     return target, Modes(*(a[by_mass] for a in modes))
 
 

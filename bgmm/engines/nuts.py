@@ -17,6 +17,7 @@ from numpyro.infer.hmc import hmc
 from tqdm.auto import tqdm
 
 from bgmm.core.checks import check_between, check_count
+from bgmm.core.gaussian import Parameters
 from bgmm.core.target import Target
 from bgmm.engines.draws import Draws, from_unconstrained
 from bgmm.engines.modes import find_modes
@@ -48,10 +49,10 @@ class NUTS:
             check_count(name, getattr(self, name))
         check_between("target_accept", self.target_accept, 0.0, 1.0)
 
-    def run(self, target: Target, *, key: Array) -> Draws:
+    def run(self, target: Target, *, key: Array, start: Parameters | None = None) -> Draws:
         """``n_chains`` x ``n_draws`` draws of the posterior."""
         key_modes, key_chains, key_sample = jax.random.split(key, 3)
-        target, modes = find_modes(target, self.n_starts, key=key_modes)
+        target, modes = find_modes(target, self.n_starts, key=key_modes, start=start)
         chosen = np.asarray(jax.random.choice(key_chains, len(modes.mass), (self.n_chains,), p=jnp.asarray(modes.mass)))
         z, stats = sample_from(target, self, modes.z[chosen], modes.factor[chosen], key=key_sample)
         mixture, sites, log_prior = from_unconstrained(target, z)

@@ -1,15 +1,64 @@
-"""Where to begin: k-means++ seeds (Arthur and Vassilvitskii 2007), as the statistics of a first M-step."""
+"""Where to begin: mixtures around k-means++ seeds, random or hierarchical assignments, or what the user brings."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from bgmm.core.gaussian import Parameters
+from bgmm.core.one_pass import Blocks
 from bgmm.core.target import Target
 
+STARTS = ("k-means++", "random", "hierarchical")
 _SEEDING_ROWS = 4096  # seeds are chosen among at most this many rows, drawn by weight
+_LINKED_ROWS = 2000  # the hierarchical clustering takes time and memory quadratic in this
+_NARROWEST = 0.05  # standard deviation of a guess
+
+
+def first_guesses(target: Target, n_starts: int, starts: str, start: Parameters | None, *, key: Array) -> Parameters:
+    """Mixtures to climb from (a leading axis): ``n_starts`` of the kind ``starts``, or the one ``start``.
+
+    Components stand in the order of their first coordinate, which makes a program that declares its means as ordered as
+    easy to start as any other.
+    """
+    if start is not None:
+        return jax.tree.map(lambda a: jnp.asarray(a)[None], start)
+    key_rows, key_starts = jax.random.split(key)
+    x, weights = _some_rows(target.blocks, _LINKED_ROWS if starts == "hierarchical" else _SEEDING_ROWS, key=key_rows)
+    if starts == "hierarchical":
+        labels = fcluster(linkage(np.asarray(x), "ward"), target.n_components, "maxclust") - 1
+        return jax.tree.map(lambda a: a[None], _in_order(from_labels(x, weights, jnp.asarray(labels), target.n_components)))
+    return _guesses(x, weights, target.n_components, starts, jax.random.split(key_starts, n_starts))
+
+
+@partial(jax.jit, static_argnames="n")
+def _some_rows(blocks: Blocks, n: int, *, key: Array) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
+    """All places as rows and weights when they are few, else ``n`` rows drawn by weight."""
+    b = blocks.x.shape[2]
+    weights = blocks.weights.reshape(-1)
+    if weights.size <= n:
+        place = jnp.arange(weights.size)
+    else:
+        total = jnp.cumsum(weights)
+        place = jnp.searchsorted(total, jax.random.uniform(key, (n,), total.dtype) * total[-1])
+        weights = jnp.ones(n)
+    return blocks.x[place // b, :, place % b].astype(float), weights.astype(float)
+
+
+@partial(jax.jit, static_argnames=("k", "starts"))
+def _guesses(x, weights, k: int, starts: str, keys: Array) -> Parameters:
+    def guess(key):
+        if starts == "random":
+            return _in_order(from_labels(x, weights, jax.random.randint(key, x.shape[:1], 0, k), k))
+        means, distance = seeds(x, weights, k, key=key)
+        return _in_order(around(means, distance))
+
+    return jax.vmap(guess)(keys)
 
 
 def seeds(x: Float[Array, "n d"], weights: Float[Array, " n"], k: int, *, key: Array) -> tuple[Float[Array, "k d"], Array]:
@@ -35,25 +84,25 @@ def seeds(x: Float[Array, "n d"], weights: Float[Array, " n"], k: int, *, key: A
     return jnp.concatenate([seed[None], others]), (weights * nearest).sum() / weights.sum()
 
 
-def first_guesses(target: Target, n_starts: int, *, key: Array) -> Parameters:
-    """Mixtures of equal spheres around k-means++ seeds, in the order of their first coordinate (a leading axis of starts).
+def around(means: Float[Array, "k d"], distance: Float[Array, ""]) -> Parameters:
+    """Equal spheres around ``means``, of the mean squared ``distance`` of the rows to the nearest one."""
+    k, d = means.shape
+    scale = jnp.maximum(jnp.sqrt(distance / d), _NARROWEST)
+    return Parameters(jnp.full(k, -jnp.log(float(k))), means, scale * jnp.broadcast_to(jnp.eye(d), (k, d, d)))
 
-    The order makes a program that declares its means as ordered as easy to start as any other.
-    """
-    blocks = target.blocks
-    d = blocks.x.shape[1]
-    x = blocks.x.transpose(0, 2, 1).reshape(-1, d)
-    weights = blocks.weights.reshape(-1)
-    key_rows, key_seeds = jax.random.split(key)
-    if x.shape[0] > _SEEDING_ROWS:
-        rows = jax.random.choice(key_rows, x.shape[0], (_SEEDING_ROWS,), p=weights / weights.sum())
-        x, weights = x[rows], jnp.ones(_SEEDING_ROWS, x.dtype)
 
-    def guess(key):
-        means, distance = seeds(x, weights, target.n_components, key=key)
-        means = means[jnp.argsort(means[:, 0])]
-        scale = jnp.maximum(jnp.sqrt(distance / d), 0.05)
-        k = target.n_components
-        return Parameters(jnp.full(k, -jnp.log(float(k))), means, scale * jnp.broadcast_to(jnp.eye(d), (k, d, d)))
+def from_labels(x: Float[Array, "n d"], weights: Float[Array, " n"], labels: Int[Array, " n"], k: int) -> Parameters:
+    """The mixture of labelled rows, with one covariance for all: that of the rows within their labels."""
+    r = jax.nn.one_hot(labels, k, dtype=x.dtype) * weights[:, None]
+    counts = jnp.maximum(r.sum(0), jnp.finfo(x.dtype).tiny)
+    means = jnp.einsum("nk,nd->kd", r, x) / counts[:, None]
+    within = x - means[labels]
+    covariance = jnp.einsum("n,ni,nj->ij", weights, within, within) / weights.sum() + _NARROWEST**2 * jnp.eye(x.shape[1])
+    scale_tril = jnp.broadcast_to(jnp.linalg.cholesky(covariance), (k, *covariance.shape))
+    share = (counts + 1) / (counts + 1).sum()
+    return Parameters(jnp.log(share), means, scale_tril)
 
-    return jax.vmap(guess)(jax.random.split(key_seeds, n_starts))
+
+def _in_order(mixture: Parameters) -> Parameters:
+    order = jnp.argsort(mixture.means[:, 0])
+    return jax.tree.map(lambda a: a[order], mixture)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import gaussian, one_pass
 from bgmm.core.gaussian import Parameters
@@ -25,6 +25,7 @@ class Evaluation(NamedTuple):
 
     mixture: Parameters  # one leading axis: draws
     blocks: Blocks
+    position: Int[np.ndarray, " n"]  # of each row among the blocks' places
     log_volume: Float[np.ndarray, " n"]  # of each row: what its log density in the user's units has less
     centred: bool
 
@@ -37,9 +38,13 @@ def evaluation(tree: xr.DataTree, x=None) -> Evaluation:
 
 def at_rows(mixture: Parameters, scaling: Scaling, rows: Float[np.ndarray, "n d"]) -> Evaluation:
     """Standardised draws at rows in the user's units."""
-    log_volume = -((~np.isnan(rows)) @ np.log(np.asarray(scaling.scale)))
-    blocks = one_pass.make_blocks(scaling.standardise(rows))
-    return Evaluation(mixture, blocks, log_volume, gaussian.needs_own_centres(mixture))
+    blocks, position = one_pass.make_blocks(rows, scaling=scaling)
+    return Evaluation(mixture, blocks, position, log_volume(rows, scaling), gaussian.needs_own_centres(mixture))
+
+
+def log_volume(rows: Float[np.ndarray, "n d"], scaling: Scaling) -> Float[np.ndarray, " n"]:
+    """Of each row: what its log density in the user's units has less than that in standardised ones."""
+    return -((~np.isnan(rows)) @ np.log(np.asarray(scaling.scale)))
 
 
 def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
@@ -79,32 +84,32 @@ def _folded(function: Callable, fold: Callable, start: Array, mixture: Parameter
 
 def log_likelihoods(at: Evaluation) -> Float[np.ndarray, "s n"]:
     """log p(x_n | draw s), in the user's units."""
-    return np.asarray(_each(one_pass.log_likelihood_rows, at.mixture, at.blocks, at.centred)) + at.log_volume
+    places = _each(one_pass.log_likelihood_places, at.mixture, at.blocks, at.centred)
+    return np.asarray(places)[:, at.position] + at.log_volume
 
 
 def responsibilities(at: Evaluation) -> Float[np.ndarray, "s n k"]:
     """p(z_n = k | x_n, draw s): keep the rows few."""
-    return np.asarray(_each(one_pass.responsibilities, at.mixture, at.blocks, at.centred))
+    return np.asarray(_each(one_pass.responsibilities, at.mixture, at.blocks, at.centred))[:, at.position]
 
 
 def mean_log_density(at: Evaluation) -> Float[np.ndarray, " n"]:
     """log (1/S) sum_s p(x_n | draw s), in the user's units."""
-    start = jnp.full(at.blocks.position.shape, -jnp.inf)
-    total = _folded(one_pass.log_likelihood_rows, jnp.logaddexp, start, at.mixture, at.blocks, at.centred)
-    return np.asarray(total) - np.log(len(at.mixture.means)) + at.log_volume
+    start = jnp.full(at.blocks.weights.size, -jnp.inf)
+    total = _folded(one_pass.log_likelihood_places, jnp.logaddexp, start, at.mixture, at.blocks, at.centred)
+    return np.asarray(total)[at.position] - np.log(len(at.mixture.means)) + at.log_volume
 
 
 def mean_responsibilities(at: Evaluation) -> Float[np.ndarray, "n k"]:
     """(1/S) sum_s p(z_n = k | x_n, draw s)."""
-    start = jnp.zeros((*at.blocks.position.shape, at.mixture.means.shape[1]))
-    return np.asarray(_folded(one_pass.responsibilities, jnp.add, start, at.mixture, at.blocks, at.centred)) / len(
-        at.mixture.means
-    )
+    start = jnp.zeros((at.blocks.weights.size, at.mixture.means.shape[1]))
+    total = _folded(one_pass.responsibilities, jnp.add, start, at.mixture, at.blocks, at.centred)
+    return np.asarray(total)[at.position] / len(at.mixture.means)
 
 
 def _holds_a_row(eta, blocks: Blocks, centres, key: Array) -> Bool[Array, " k"]:
     z = one_pass.assignments(eta, blocks, centres, key=key)
-    return jnp.zeros(eta.shape[0], bool).at[z].set(True)
+    return jnp.zeros(eta.shape[0], bool).at[z].max(blocks.weights.reshape(-1) > 0)
 
 
 def occupied(at: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:

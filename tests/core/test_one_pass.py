@@ -18,9 +18,18 @@ from tests.mixtures import log_density, log_joint, random_mixture, sample
 SHAPES = [(d, k) for d in (1, 2, 5, 20) for k in (1, 3, 10)]
 
 
-rows_of = jax.jit(one_pass.log_likelihood_rows)
+places_of = jax.jit(one_pass.log_likelihood_places)
 statistics_of = jax.jit(one_pass.expected_statistics)
 responsibilities_of = jax.jit(one_pass.responsibilities)
+
+
+def blocks_of(x, weights=None, **options) -> one_pass.Blocks:
+    return one_pass.make_blocks(x, weights, **options)[0]
+
+
+def rows_of(eta, x, centres=None, **options) -> np.ndarray:
+    blocks, position = one_pass.make_blocks(x, **options)
+    return np.asarray(places_of(eta, blocks, centres))[position]
 
 
 def on_device(mixture: Parameters) -> Parameters:
@@ -31,9 +40,9 @@ def on_device(mixture: Parameters) -> Parameters:
 def test_block_size_changes_nothing(rng, block_size):
     mixture = random_mixture(rng, 3, 2)
     x = sample(rng, mixture, 100)[0]
-    eta, blocks = gaussian.natural(mixture), one_pass.make_blocks(x, block_size=block_size)
+    eta, blocks = gaussian.natural(mixture), blocks_of(x, block_size=block_size)
     expected = log_density(mixture, x)
-    np.testing.assert_allclose(rows_of(eta, blocks), expected, rtol=1e-9)
+    np.testing.assert_allclose(rows_of(eta, x, block_size=block_size), expected, rtol=1e-9)
     np.testing.assert_allclose(statistics_of(eta, blocks)[0], expected.sum(), rtol=1e-9)
 
 
@@ -44,10 +53,10 @@ def test_sum_and_statistics_equal_brute_force(rng, d, k, own_centres):
     x = sample(rng, mixture, 130)[0]
     weights = rng.uniform(0, 2, size=130)
     centres = gaussian.own_centres(mixture, own_centres)
-    eta, blocks = gaussian.natural(mixture, centres), one_pass.make_blocks(x, weights, block_size=32)
+    eta, blocks = gaussian.natural(mixture, centres), blocks_of(x, weights, block_size=32)
     joint = log_joint(mixture, x)
     log_p = log_density(mixture, x)
-    np.testing.assert_allclose(rows_of(eta, blocks, centres), log_p, rtol=1e-9)
+    np.testing.assert_allclose(rows_of(eta, x, centres, block_size=32), log_p, rtol=1e-9)
     value, statistics = statistics_of(eta, blocks, centres)
     np.testing.assert_allclose(value, weights @ log_p, rtol=1e-9)
 
@@ -84,7 +93,7 @@ def test_gradient_equals_automatic_differentiation_of_the_naive_density(rng, d, 
     flat = jnp.concatenate([jnp.ravel(jnp.asarray(a)) for a in mixture])
     with jax.numpy_rank_promotion("allow"):  # jax's own density promotes ranks
         expected = jax.jit(jax.grad(naive), static_argnums=(2, 3))(flat, jnp.asarray(x), k, d)
-    blocks = one_pass.make_blocks(x, block_size=25)
+    blocks = blocks_of(x, block_size=25)
     gradient = jax.jit(jax.grad(ours), static_argnums=(2, 3, 4))(flat, blocks, k, d, centred)
     np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
@@ -96,7 +105,7 @@ def test_hessian_equals_automatic_differentiation_of_the_naive_density(rng, d, k
     flat = jnp.concatenate([jnp.ravel(jnp.asarray(a)) for a in mixture])
     with jax.numpy_rank_promotion("allow"):
         expected = jax.jit(jax.hessian(naive), static_argnums=(2, 3))(flat, jnp.asarray(x), k, d)
-    blocks = one_pass.make_blocks(x, block_size=25)
+    blocks = blocks_of(x, block_size=25)
     hessian = jax.jit(jax.hessian(ours), static_argnums=(2, 3, 4))(flat, blocks, k, d, False)
     np.testing.assert_allclose(hessian, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
@@ -127,11 +136,10 @@ def test_shared_features_lose_digits_where_own_centres_do_not(rng):
     """The fault that the guard is for: it must be there to be guarded against."""
     mixture = random_mixture(rng, 4, 3, spread=1.0, scale=1e-5)
     x = sample(rng, mixture, 100)[0]
-    blocks = one_pass.make_blocks(x)
     expected = log_density(mixture, x)
     centres = gaussian.own_centres(mixture, True)
-    shared = one_pass.log_likelihood_rows(gaussian.natural(mixture), blocks)
-    own = one_pass.log_likelihood_rows(gaussian.natural(mixture, centres), blocks, centres)
+    shared = rows_of(gaussian.natural(mixture), x)
+    own = rows_of(gaussian.natural(mixture, centres), x, centres)
     assert np.abs(shared / expected - 1).max() > 1e-7
     assert np.abs(own / expected - 1).max() < 1e-9
     assert gaussian.needs_own_centres(mixture)
@@ -142,8 +150,8 @@ def test_weight_two_equals_the_row_twice_and_weight_zero_its_absence(rng):
     x = sample(rng, mixture, 50)[0]
     eta = gaussian.natural(mixture)
     counts = rng.integers(0, 3, size=50)
-    weighted = one_pass.expected_statistics(eta, one_pass.make_blocks(x, counts.astype(float)))
-    repeated = one_pass.expected_statistics(eta, one_pass.make_blocks(np.repeat(x, counts, axis=0)))
+    weighted = one_pass.expected_statistics(eta, blocks_of(x, counts.astype(float)))
+    repeated = one_pass.expected_statistics(eta, blocks_of(np.repeat(x, counts, axis=0)))
     for a, b in zip(weighted, repeated, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9)
 
@@ -158,18 +166,18 @@ def test_missing_values_are_marginalised(rng, d, own_centres):
     mixture = random_mixture(rng, 3, d)
     x = with_gaps(rng, sample(rng, mixture, 80)[0])
     centres = gaussian.own_centres(mixture, own_centres)
-    eta, blocks = gaussian.natural(mixture, centres), one_pass.make_blocks(x)
+    eta, (blocks, position) = gaussian.natural(mixture, centres), one_pass.make_blocks(x)
     joint, expected = log_joint(mixture, x), log_density(mixture, x)
-    np.testing.assert_allclose(rows_of(eta, blocks, centres), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(rows_of(eta, x, centres), expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(
-        responsibilities_of(eta, blocks, centres), np.exp(joint - expected[:, None]), rtol=1e-9, atol=1e-12
+        responsibilities_of(eta, blocks, centres)[position], np.exp(joint - expected[:, None]), rtol=1e-9, atol=1e-12
     )
 
 
 def test_statistics_of_missing_values_are_their_conditional_expectations(rng):
     mixture = random_mixture(rng, 2, 3)
     x = with_gaps(rng, sample(rng, mixture, 40)[0])
-    _, statistics = one_pass.expected_statistics(gaussian.natural(mixture), one_pass.make_blocks(x))
+    _, statistics = one_pass.expected_statistics(gaussian.natural(mixture), blocks_of(x))
     r = np.exp(log_joint(mixture, x) - log_density(mixture, x)[:, None])
     first, second = np.zeros((2, 3)), np.zeros((2, 3, 3))
     for row, r_n in zip(x, r, strict=True):
@@ -192,10 +200,10 @@ def test_statistics_of_missing_values_are_their_conditional_expectations(rng):
 def test_assignments_are_drawn_from_the_responsibilities(rng):
     mixture = random_mixture(rng, 3, 2, spread=1.0)
     x = with_gaps(rng, sample(rng, mixture, 30)[0])
-    eta, blocks = gaussian.natural(mixture), one_pass.make_blocks(x)
+    eta, (blocks, position) = gaussian.natural(mixture), one_pass.make_blocks(x)
     draws = jax.vmap(lambda key: one_pass.assignments(eta, blocks, key=key))(jax.random.split(jax.random.key(0), 20_000))
-    frequency = (np.asarray(draws)[..., None] == np.arange(3)).mean(0)
-    p = np.asarray(one_pass.responsibilities(eta, blocks))
+    frequency = (np.asarray(draws)[:, position, None] == np.arange(3)).mean(0)
+    p = np.asarray(one_pass.responsibilities(eta, blocks))[position]
     z = (frequency - p) / np.sqrt(np.maximum(p * (1 - p), 1e-6) / 20_000)
     assert np.abs(z).max() < 4.5  # 90 z scores: over 4.5 with probability 6e-4
 
@@ -203,7 +211,7 @@ def test_assignments_are_drawn_from_the_responsibilities(rng):
 def test_permuting_components_changes_nothing(rng):
     mixture = random_mixture(rng, 4, 3)
     x = sample(rng, mixture, 50)[0]
-    blocks = one_pass.make_blocks(x)
+    blocks = blocks_of(x)
     order = rng.permutation(4)
     permuted = Parameters(*(a[order] for a in mixture))
     one, other = (one_pass.log_likelihood(gaussian.natural(m), blocks) for m in (mixture, permuted))
@@ -213,7 +221,7 @@ def test_permuting_components_changes_nothing(rng):
 def test_neither_responsibilities_nor_features_are_held_in_memory(rng):
     n, d, k = 200_000, 8, 16
     mixture = on_device(random_mixture(rng, k, d))
-    blocks = one_pass.make_blocks(rng.normal(size=(n, d)))
+    blocks = blocks_of(rng.normal(size=(n, d)))
     compiled = jax.jit(one_pass.expected_statistics).lower(gaussian.natural(mixture), blocks).compile()
     needed = compiled.memory_analysis().temp_size_in_bytes
     assert needed < 4e6 < 8 * n * k  # 26 MB of responsibilities, 72 MB of features

@@ -28,7 +28,7 @@ def _ranks_match():
 def target_of(program, x, step=None):
     """The program on raw rows, the kernel on standardised ones."""
     units = scaling.scaling_of(x)
-    blocks = one_pass.make_blocks(units.standardise(x))
+    blocks = one_pass.make_blocks(x, scaling=units)[0]
     return make_target(program, x, blocks=blocks, scaling=units, recording_step=step)
 
 

@@ -15,7 +15,9 @@ from bgmm import models
 from bgmm.core import one_pass, scaling
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import make_target
-from bgmm.engines.em import EM, climb, em_step
+from bgmm.engines.climb import Aim, climb, em_step
+from bgmm.engines.em import EM
+from bgmm.engines.starts import first_guesses
 from tests.mixtures import log_density, random_mixture, sample
 
 
@@ -25,11 +27,16 @@ def standard_target(model, x, weights=None):
     return make_target(
         model,
         rows,
-        blocks=one_pass.make_blocks(rows, weights),
+        blocks=one_pass.make_blocks(rows, weights)[0],
         scaling=scaling.identity(x.shape[1]),
         recording_step=scaling.recording_steps(x, units) / units.scale,
         closed_form=model,
     )
+
+
+def restarts(target, aim, n=10):
+    guesses = first_guesses(target, n, "k-means++", None, key=jax.random.key(0))
+    return climb(target, aim, guesses, key=jax.random.key(1))
 
 
 def total_log_likelihood(tree) -> float:
@@ -48,7 +55,7 @@ def test_maximum_likelihood_reaches_the_best_of_50_restarts_of_scikit_learn(name
 
 def test_map_is_a_stationary_point_of_the_declared_posterior_of_the_sites(iris):
     target = standard_target(models.finite(3), iris.to_numpy())
-    _, climbs = climb(target, EM(), jacobian=False, key=jax.random.key(0))
+    _, climbs = restarts(target, Aim())
     log_posterior = partial(target.log_posterior, jacobian=False)
     derivatives = jax.jit(lambda z: (jax.grad(log_posterior)(z), jax.hessian(log_posterior)(z)))
     gradient, hessian = derivatives(climbs.z[int(np.argmax(climbs.objective))])
@@ -65,9 +72,9 @@ def test_no_step_of_map_em_lowers_the_log_posterior(rng, iris, missing):
     x = iris.to_numpy()
     if missing:
         x = np.where(rng.uniform(size=x.shape) < 0.15, np.nan, x)
-    target, settings = standard_target(models.finite(3), x), EM()
+    target, aim = standard_target(models.finite(3), x), Aim()
     guess = Parameters(jnp.log(jnp.ones(3) / 3), jnp.asarray(rng.normal(size=(3, 4))), jnp.broadcast_to(jnp.eye(4), (3, 4, 4)))
-    step = jax.jit(lambda *carry: em_step(target, settings, False, *carry))
+    step = jax.jit(lambda *carry: em_step(target, aim, *carry))
     height = jax.jit(lambda z: target.log_posterior(z, jacobian=False))
     carry = step(jnp.zeros(target.n_dim), *target.expected_statistics(guess)[1:])
     heights = [height(carry[0])]
@@ -80,9 +87,7 @@ def test_no_step_of_map_em_lowers_the_log_posterior(rng, iris, missing):
 
 def test_no_step_of_closed_form_em_lowers_the_log_likelihood(iris):
     target = standard_target(models.finite(3), iris.to_numpy())
-    climbs = [
-        climb(target, EM(prior=False, n_starts=4, max_steps=n), jacobian=False, key=jax.random.key(1))[1] for n in (1, 2, 8)
-    ]
+    climbs = [restarts(target, Aim(prior=False, max_steps=n), n=4)[1] for n in (2, 3, 9, 40)]
     heights = np.stack([c.objective for c in climbs])
     assert np.diff(heights, axis=0).min() > -1e-9
     assert (heights[-1] - heights[0]).min() > 1
@@ -101,12 +106,12 @@ def test_weight_two_equals_the_row_twice(rng, faithful, engine):
         target = make_target(
             model,
             standard,
-            blocks=one_pass.make_blocks(standard, weights),
+            blocks=one_pass.make_blocks(standard, weights)[0],
             scaling=scaling.identity(2),
             recording_step=np.zeros(2),
             closed_form=model,
         )
-        return climb(target, engine, jacobian=False, key=jax.random.key(0))[1].objective.max()
+        return restarts(target, Aim(prior=engine.prior), n=3)[1].objective.max()
 
     np.testing.assert_allclose(objective(x, 1.0 + twice), objective(repeated, None), rtol=1e-8)
 

@@ -13,10 +13,11 @@ from sklearn.cluster import KMeans
 from bgmm import models
 from bgmm.core import gaussian, one_pass, scaling
 from bgmm.core.target import Target, make_target
-from bgmm.engines.em import EM, climb
+from bgmm.engines.climb import Aim, climb
 from bgmm.engines.minimise import minimise
 from bgmm.engines.modes import laplace
 from bgmm.engines.nuts import NUTS, sample_from
+from bgmm.engines.starts import first_guesses
 
 
 def target_of(model, x) -> Target:
@@ -27,7 +28,7 @@ def target_of(model, x) -> Target:
     return make_target(
         model,
         standard,
-        blocks=one_pass.make_blocks(standard),
+        blocks=one_pass.make_blocks(standard)[0],
         scaling=scaling.identity(x.shape[1]),
         recording_step=steps / units.scale,
     )
@@ -59,13 +60,14 @@ def on_ties(target: Target, statistics: jax.Array) -> jax.Array:
         eta = gaussian.natural(traced.mixture)
         return -(traced.log_prior + traced.log_jacobian + jnp.vdot(statistics, eta))
 
-    return minimise(negative, jnp.zeros(target.n_dim), max_steps=2000, gradient_tolerance=1e-5).x
+    return minimise(jax.value_and_grad(negative), jnp.zeros(target.n_dim), max_evaluations=2000, tolerance=1e-8).x
 
 
 @jax.jit
 def ended(target: Target, start: jax.Array) -> jax.Array:
     """Log posterior of the mode above a start."""
-    return -minimise(lambda z: -target.log_posterior(z, jacobian=True), start, max_steps=2000, gradient_tolerance=1e-4).value
+    function = jax.value_and_grad(lambda z: -target.log_posterior(z, jacobian=True))
+    return -minimise(function, start, max_evaluations=2000, tolerance=1e-6).value
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,8 @@ def cases(iris, faithful):
 
     def case(x, k):
         floored, bare = target_of(models.finite(k), x), target_of(models.finite(k, floor=0.0, recording_step=0.0), x)
-        ordinary = climb(floored, EM(n_starts=16), jacobian=True, key=jax.random.key(0))[1].objective.max()
+        guesses = first_guesses(floored, 16, "k-means++", None, key=jax.random.key(0))
+        ordinary = climb(floored, Aim(jacobian=True), guesses, key=jax.random.key(1))[1].objective.max()
         return scaling.scaling_of(x).standardise(x), k, floored, bare, float(ordinary)
 
     return {"faithful": case(faithful.to_numpy(), 3), "iris": case(iris.to_numpy(), 4)}

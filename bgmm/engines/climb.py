@@ -1,0 +1,245 @@
+"""The climb from starts to modes: EM finds the basin, then L-BFGS does in few passes what EM does in many.
+
+A step of either is one pass over the data, and never lowers the objective. ``likelihood`` does it for maximum likelihood in
+closed form; here stands the ascent to the mode of a posterior, under whatever priors the program declares. L-BFGS runs in
+coordinates in which the complete-data information at the beginning of a round is the identity.
+
+Losers are dropped early: many rows are first climbed on a few of them, and only the best starts then see the whole; and no
+further round is run for starts whose promise is far under the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Bool, Float, Int
+
+from bgmm.core import gaussian, one_pass
+from bgmm.core.gaussian import Parameters
+from bgmm.core.target import Target
+from bgmm.engines.likelihood import maximum_likelihood
+from bgmm.engines.minimise import minimise
+
+_EM_STEPS = 10  # of EM before L-BFGS takes over
+_M_STEPS = 20  # evaluations in an M-step: any gain is enough for EM to climb
+_M_TOLERANCE = 1e-3  # nats, in an M-step
+_ROUND = 150  # evaluations that L-BFGS is first given; twice as many in every further round
+_HOPELESS = 30.0  # nats by which a start's promise is under the best when no further round is run for it
+_STATIONARY = 1e-4  # of gradient, under which a point counts as a mode; so it does
+_GAIN = 1e-6  # when the next step was to gain less than this, in nats, where steep curvature hides the gradient in rounding
+_DENSE = 2048  # parameters whose complete-data information is taken with its cross terms
+_SHORT = 512  # parameters of starts that may stand side by side
+_SIDE_BY_SIDE = 40_000  # numbers in N x K under which starts cost less in a batch than in turn
+_WHOLE = 65_536  # places from which a few rows are climbed first
+_FEW = 16_384  # that many
+_KEPT = 3  # starts that see the whole
+
+
+class Climb(NamedTuple):
+    """Where one start ended."""
+
+    z: Float[Array, " z"]  # empty when the closed form was used
+    mixture: Parameters
+    objective: Float[Array, ""]
+    gradient_norm: Float[Array, ""]  # largest entry; NaN for the closed form, which takes no gradient
+    n_passes: Int[Array, ""]
+    converged: Bool[Array, ""]
+    collapsed: Bool[Array, ""]  # a component was held up by the resolution floor alone
+
+
+class Aim(NamedTuple):
+    """What is climbed, and for how long."""
+
+    prior: bool = True  # log prior included
+    jacobian: bool = False  # and the Jacobian of the unconstrained coordinates
+    max_steps: int = 5000
+    tolerance: float = 1e-8  # nats left to gain, for maximum likelihood
+
+
+def climb(target: Target, aim: Aim, guesses: Parameters, *, key: Array) -> tuple[Target, Climb]:
+    """All guesses (a leading axis) climbed to their modes; the target too, now with exact features if the modes need them.
+
+    From many rows, only the starts that did best on a few of them come back.
+    """
+    climbs = _climb(target, aim, guesses, key)
+    if not target.centred and gaussian.needs_own_centres(climbs.mixture, target.blocks.x.dtype):
+        target = replace(target, centred=True)
+        climbs = _climb(target, aim, guesses, key)
+    return target, climbs
+
+
+def heights(climbs: Climb) -> Float[np.ndarray, " starts"]:
+    """The objective that each start reached, minus infinity where it was lost; a sentence when all were."""
+    height = np.where(np.isfinite(climbs.objective), climbs.objective, -np.inf)
+    if not np.isfinite(height).any():
+        raise ValueError("the log posterior is finite nowhere that the restarts looked; check the priors against the data")
+    return height
+
+
+def distinct(height: Float[np.ndarray, " starts"], apart: float = 1e-3) -> list[Int[np.ndarray, " _"]]:
+    """Starts that ended at one height (to ``apart`` nats), height by height, the highest first."""
+    order = np.argsort(-height, kind="stable")
+    finite = np.maximum(height[order], np.finfo(float).min)  # those that were lost are all alike
+    return np.split(order, np.flatnonzero(finite[:-1] > finite[1:] + apart) + 1)
+
+
+def _climb(target: Target, aim: Aim, guesses: Parameters, key: Array) -> Climb:
+    if target.blocks.weights.size <= _WHOLE:
+        return _ascend(target, aim, _begin(target, aim, guesses))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    few = replace(target, blocks=one_pass.subsample(target.blocks, _FEW, rng=rng))
+    climbs = _ascend(few, aim, _begin(few, aim, guesses))
+    height = heights(climbs)
+    best = np.array([group[0] for group in distinct(height, apart=0.1) if np.isfinite(height[group[0]])])[:_KEPT]
+    starts = climbs.mixture if _in_closed_form(target, aim) else climbs.z
+    return _ascend(target, aim, jax.tree.map(lambda a: a[best], starts))
+
+
+def _ascend(target: Target, aim: Aim, starts) -> Climb:
+    if _in_closed_form(target, aim):
+        return _to_maximum_likelihood(target, aim, starts)
+    n, budget = np.full(len(starts), _EM_STEPS), _ROUND
+    while True:
+        climbs, ended, promise = _to_posterior_mode(target, aim, starts, jnp.array(min(budget, aim.max_steps)))
+        n = n + np.asarray(climbs.n_passes)
+        climbs, budget = climbs._replace(n_passes=jnp.asarray(n)), 2 * budget
+        hopeless = np.asarray(promise) < np.max(climbs.objective) - _HOPELESS
+        if np.all(ended | hopeless) or n.max() >= aim.max_steps:
+            return climbs
+        starts = climbs.z
+
+
+def _in_closed_form(target: Target, aim: Aim) -> bool:
+    return target.closed_form is not None and not aim.prior
+
+
+def _for_each(target: Target, function: Callable) -> Callable:
+    """``function`` of every start: side by side while a pass is short, else in turn, so that none waits for the slowest."""
+    if target.blocks.weights.size * target.n_components <= _SIDE_BY_SIDE and target.n_dim <= _SHORT:
+        return jax.vmap(function)
+    return partial(jax.lax.map, function)
+
+
+@partial(jax.jit, static_argnames="aim")
+def _begin(target: Target, aim: Aim, guesses: Parameters) -> Parameters | Float[Array, "starts z"]:
+    """From where to ascend: the guesses themselves, or the unconstrained points that a few steps of EM lead to from them."""
+    if _in_closed_form(target, aim):
+        return guesses
+
+    def point(guess: Parameters) -> Float[Array, " z"]:
+        def step(_, carry):
+            return em_step(target, aim, *carry)
+
+        _, statistics, centres = target.expected_statistics(guess)
+        return jax.lax.fori_loop(0, _EM_STEPS, step, (jnp.zeros(target.n_dim), statistics, centres))[0]
+
+    return _for_each(target, point)(guesses)
+
+
+def em_step(target: Target, aim: Aim, z, statistics, centres):
+    """M-step from the expected statistics of the last z, then the E-step at the new one."""
+    z = minimise(
+        jax.value_and_grad(lambda z: -_objective(target, aim, z, partial(_expected, statistics, centres))),
+        z,
+        max_evaluations=_M_STEPS,
+        tolerance=_M_TOLERANCE,
+    ).x
+    return z, *target.expected_statistics(target.mixture(z))[1:]
+
+
+def _expected(statistics: Float[Array, "k p"], centres, mixture: Parameters) -> Float[Array, ""]:
+    """Expected complete-data log likelihood <S, eta>, up to a constant."""
+    return jnp.vdot(statistics, gaussian.natural(mixture, centres))
+
+
+def _objective(target: Target, aim: Aim, z: Float[Array, " z"], log_likelihood: Callable) -> Float[Array, ""]:
+    """What is climbed: the log prior as the aim wants it, and a log likelihood of the mixture."""
+    traced = target.trace(z)
+    log_prior = aim.prior * traced.log_prior + aim.jacobian * traced.log_jacobian
+    return log_prior + log_likelihood(target.scaling.into(traced.mixture))
+
+
+@partial(jax.jit, static_argnames="aim")
+def _to_maximum_likelihood(target: Target, aim: Aim, guesses: Parameters) -> Climb:
+    def of_start(guess: Parameters) -> Climb:
+        found, collapsed = maximum_likelihood(target, guess, tolerance=aim.tolerance, max_steps=aim.max_steps)
+        return Climb(
+            z=jnp.zeros(0),
+            mixture=found.mixture,
+            objective=found.e_step[0],
+            gradient_norm=jnp.array(jnp.nan),
+            n_passes=found.n_passes,
+            converged=found.left <= aim.tolerance,
+            collapsed=collapsed,
+        )
+
+    return _for_each(target, of_start)(guesses)
+
+
+@partial(jax.jit, static_argnames="aim")
+def _to_posterior_mode(target: Target, aim: Aim, starts: Float[Array, "s z"], budget: Int[Array, ""]):
+    """A round of L-BFGS from each start in z = start + A u; also whether it ended, and what it may yet reach."""
+
+    def of_start(of_start):
+        start, A = of_start
+        onto = partial(jnp.multiply, A) if A.ndim == 1 else partial(jnp.matmul, A)
+        value_and_gradient = jax.value_and_grad(lambda z: -_objective(target, aim, z, target.log_likelihood))
+
+        def of_u(u):
+            value, gradient = value_and_gradient(start + onto(u))
+            return value, gradient * A if A.ndim == 1 else gradient @ A
+
+        epsilon = float(jnp.finfo(target.blocks.x.dtype).eps)
+        found = minimise(of_u, jnp.zeros_like(start), max_evaluations=budget, first_step=np.inf, epsilon=epsilon)
+        z = start + onto(found.x)
+        gradient = found.gradient / A if A.ndim == 1 else solve_triangular(A.T, found.gradient, lower=True)
+        gradient_norm = jnp.abs(gradient).max(initial=0.0)
+        climb = Climb(
+            z=z,
+            mixture=target.mixture(z),
+            objective=-found.value,
+            gradient_norm=gradient_norm,
+            n_passes=found.n_evaluations,
+            converged=(gradient_norm < _STATIONARY) | (found.left < _GAIN),
+            collapsed=jnp.array(False),
+        )
+        return climb, found.ended, found.left - found.value
+
+    if target.n_dim > _SHORT:
+        return jax.lax.map(lambda z: of_start((z, _whitening(target, z))), starts)
+    whitening = jax.lax.map(partial(_whitening, target), starts)  # in turn: matrices factor slowly in a batch
+    return _for_each(target, of_start)((starts, whitening))
+
+
+def _whitening(target: Target, z: Float[Array, " z"]) -> Float[Array, "z *z"]:
+    """A with A A' = (J'J + I)^-1, J the derivative of the mixture's ``_chart`` coordinates, and I for the priors.
+
+    From J'J + I = M M', A = M'^-1. Where z is long, of the diagonal of J'J alone.
+    """
+    mixture = target.mixture(z)
+    root = jnp.sqrt(jnp.maximum(target.blocks.total_weight * jnp.exp(mixture.log_weights), 1.0))[:, None]
+    i, j = np.tril_indices(mixture.means.shape[1], -1)
+    whiten = partial(solve_triangular, mixture.scale_tril, lower=True)
+
+    def coordinates(z: Float[Array, " z"]) -> Float[Array, "k p"]:
+        log_w, mu, L = target.mixture(z)
+        B = whiten(L)
+        diagonal = jnp.sqrt(2.0) * jnp.diagonal(B, axis1=1, axis2=2)
+        return root * jnp.concatenate([log_w[:, None], whiten(mu[:, :, None])[:, :, 0], diagonal, B[:, i, j]], axis=1)
+
+    if z.size > _DENSE:
+
+        def information(i):
+            return jnp.square(jax.jvp(coordinates, (z,), (jnp.zeros_like(z).at[i].set(1.0),))[1]).sum()
+
+        return 1 / jnp.sqrt(1 + jax.lax.map(information, jnp.arange(z.size), batch_size=64))
+    J = jax.jacfwd(coordinates)(z).reshape(-1, z.size)
+    M = jnp.linalg.cholesky(J.T @ J + jnp.eye(z.size))
+    return solve_triangular(M, jnp.eye(z.size), lower=True).T

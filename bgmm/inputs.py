@@ -1,0 +1,116 @@
+"""What a user hands to ``fit``, checked and in the units of the blocks; every mistake is one sentence."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from bgmm.core import scaling
+from bgmm.core.gaussian import Parameters
+from bgmm.core.scaling import Scaling
+from bgmm.data.table import Table
+from bgmm.engines.starts import around, from_labels
+from bgmm.models import Mixture
+from bgmm.tree import parameters, posterior_of
+
+_SMALLEST = 1e-140  # standard deviation whose square is still a number with digits
+
+
+def observation_weights(weights, table: Table) -> Float[np.ndarray, " n"] | None:
+    """Weights of the observations, one number a row."""
+    if weights is None:
+        return None
+    n = len(table.values)
+    try:
+        c = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"weights must be one number for each of the {n} rows") from None
+    if c.shape != (n,):
+        raise ValueError(f"weights must be one number for each of the {n} rows, not of shape {c.shape}")
+    wrong = np.flatnonzero(~(np.isfinite(c) & (c >= 0)))
+    if wrong.size:
+        raise ValueError(f"weights must be finite and not negative, and that of row {wrong[0] + 1} is {c[wrong[0]]}")
+    if not c.any():
+        raise ValueError("weights must not all be zero")
+    return c
+
+
+def check_scale(table: Table, units: Scaling) -> None:
+    """Refuse units in which a variance would be no number."""
+    for name, scale in zip(table.features, np.asarray(units.scale), strict=True):
+        if not _SMALLEST < scale < 1 / _SMALLEST:
+            raise ValueError(f"column '{name}' varies by {scale:.1e}, whose square is no number; give it in other units")
+
+
+def recording_steps(model: Mixture | Callable, table: Table, units: Scaling, rows: np.ndarray) -> Float[np.ndarray, " d"]:
+    """Recording step of each feature in the units of the data: declared by the model, or seen in the data."""
+    declared = model.components.recording_step if isinstance(model, Mixture) else None
+    if declared is None:
+        return scaling.recording_steps(rows, units)
+    d = len(table.features)
+    if np.ndim(declared) and np.shape(declared) != (d,):
+        raise ValueError(
+            f"recording_step has {np.size(declared)} entries, and the data have {d} columns: {', '.join(table.features)}"
+        )
+    return np.broadcast_to(np.asarray(declared, float), (d,))
+
+
+def warn_of_columns(table: Table, units: Scaling, own: bool, steps: np.ndarray) -> None:
+    """Say which columns are constant, collinear, or rounded under a model without a floor."""
+    constant, collinear = scaling.degenerate_columns(table.values, units)
+
+    def names(columns):
+        return ", ".join(f"'{table.features[j]}'" for j in columns)
+
+    if constant:
+        warnings.warn(f"no variation in {names(constant)}: it says nothing of clusters; leave it out", stacklevel=4)
+    if collinear:
+        warnings.warn(f"columns {names(collinear)} are linear combinations of each other; leave one out", stacklevel=4)
+    if not own and steps.any():
+        warnings.warn(
+            f"values of {names(np.flatnonzero(steps))} repeat, and a program of your own has no floor under its scales "
+            "unless it declares one: a component can collapse onto the ties",
+            stacklevel=4,
+        )
+
+
+def beginning(start, table: Table, units: Scaling, k: int) -> Parameters:
+    """Where to begin: from means (k, d), a label for each row (n,), or the draw of highest log posterior of another tree."""
+    n, d = table.values.shape
+    if isinstance(start, xr.DataTree):
+        return _of_tree(start, units, k, d)
+    try:
+        given = np.asarray(start, np.float64)
+    except (TypeError, ValueError):
+        given = np.empty(0)
+    if given.shape == (k, d) and np.isfinite(given).all():
+        means = jnp.asarray(units.standardise(given))
+        rows = np.nan_to_num(units.standardise(table.values[np.unique(np.linspace(0, n - 1, 10_000).astype(int))]))
+        distance = np.square(rows[:, None, :] - np.asarray(means)[None]).sum(2).min(1).mean()
+        return around(means, jnp.asarray(distance))
+    if given.shape == (n,):
+        labels, which = np.unique(given, return_inverse=True)
+        if len(labels) != k or not np.isfinite(labels).all():
+            raise ValueError(f"start has {len(labels)} different labels, and the model has {k} components")
+        x = jnp.asarray(np.nan_to_num(units.standardise(table.values)))
+        return from_labels(x, jnp.ones(n), jnp.asarray(which), k)
+    raise ValueError(
+        f"start must be means of shape ({k}, {d}), one label for each of the {n} rows, or the tree of another fit, "
+        f"not {type(start).__name__}{f' of shape {given.shape}' if given.size else ''}"
+    )
+
+
+def _of_tree(tree: xr.DataTree, units: Scaling, k: int, d: int) -> Parameters:
+    mixture, own = parameters(tree)
+    if mixture.means.shape[1:] != (k, d):
+        there = "{} components of {} features".format(*mixture.means.shape[1:])
+        raise ValueError(f"start is a tree with {there}, and the model has {k} components of {d} features")
+    stats = tree["sample_stats"] if "sample_stats" in tree.children else posterior_of(tree)
+    best = int(stats["lp"].to_numpy().argmax()) if "lp" in stats else len(mixture.means) - 1
+    return units.into(own.out_of(jax.tree.map(lambda a: np.asarray(a)[best], mixture)))
