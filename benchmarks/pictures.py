@@ -66,6 +66,8 @@ def _memory(rows: list[dict]):
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for panel, bits in zip(panels, (64, 32), strict=True):
         points = [row for row in rows if row["bits"] == bits]
+        if not points:
+            continue
         for name, colour in COLOURS.items():
             known = [(row["n"], row["extra_mb"][name]) for row in points if name in row["extra_mb"]]
             if known:
