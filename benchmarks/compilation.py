@@ -1,6 +1,6 @@
 """What is compiled by a first fit, by a fit of other data of about the same size, by that fit done again, and by more data.
 
-Programs are counted through JAX's own events. Two processes, one an engine; no cache on disk.
+Programs are counted through JAX's own events. A process for each engine; no cache on disk.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import NullLocator
 
 from benchmarks import store
 
@@ -43,8 +43,8 @@ def _scaling(rows: list[dict]):
         if not points:
             continue
         for name in points[0]["contenders"]:
-            times = [row["contenders"][name]["seconds"] for row in points]
-            x = [row[axis] for row in points]
+            known = [row for row in points if row["contenders"].get(name, {}).get("seconds", {}).get("median")]
+            times, x = [row["contenders"][name]["seconds"] for row in known], [row[axis] for row in known]
             panel.fill_between(x, [t["low"] for t in times], [t["high"] for t in times], color=COLOURS[name], alpha=0.25, lw=0)
             panel.plot(x, [t["median"] for t in times], "o-", ms=4, color=COLOURS[name], label=name)
         _guide(panel, [row[axis] for row in points], points[-1]["contenders"]["bgmm"]["seconds"]["median"], EXPECTED[axis])
@@ -52,7 +52,7 @@ def _scaling(rows: list[dict]):
         panel.set(xscale="log", yscale="log", xlabel=label, title=fixed)
         _ticks(panel, [row[axis] for row in points])
     panels[0].set_ylabel("seconds an EM iteration, one thread")
-    panels[0].legend(frameon=False, fontsize=8)
+    _legend(figure, panels)
     return figure
 
 
@@ -63,11 +63,11 @@ def _guide(panel, x: list[float], end: float, power: int) -> None:
 
 
 def _memory(rows: list[dict]):
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for panel, bits in zip(panels, (64, 32), strict=True):
+    widths = sorted({row["bits"] for row in rows}, reverse=True)
+    figure, panels = plt.subplots(1, len(widths), figsize=(11, 4), sharey=True, layout="constrained", squeeze=False)
+    panels = panels[0]
+    for panel, bits in zip(panels, widths, strict=True):
         points = [row for row in rows if row["bits"] == bits]
-        if not points:
-            continue
         for name, colour in COLOURS.items():
             known = [(row["n"], row["extra_mb"][name]) for row in points if name in row["extra_mb"]]
             if known:
@@ -75,15 +75,20 @@ def _memory(rows: list[dict]):
         panel.plot([r["n"] for r in points], [r["data_mb"] for r in points], ":", color="0.5", label="the data themselves")
         panel.axhline(100, color="0.7", lw=1, ls="--")
         panel.set(xscale="log", yscale="log", xlabel="rows N", title=f"float{bits}, D = 8, K = 16")
-        panel.legend(frameon=False, fontsize=8)
         _ticks(panel, [row["n"] for row in points])
     panels[0].set_ylabel("peak memory above the data, MB (target: dashed)")
+    _legend(figure, panels)
     return figure
+
+
+def _legend(figure, panels) -> None:
+    """One legend for all panels, beside them."""
+    lines = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines.values(), lines, loc="outside right upper", frameon=False, fontsize=9)
 
 
 def _ticks(panel, x: list[int]) -> None:
     """The measured values as ticks, thousands as k."""
     panel.set_xticks(x, [f"{v // 1_000_000}M" if v >= 1_000_000 else f"{v / 1000:g}k" if v >= 1000 else str(v) for v in x])
-    panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.xaxis.set_minor_locator(LogLocator(subs=[]))
+    panel.xaxis.set_minor_locator(NullLocator())
     panel.grid(alpha=0.25, lw=0.5)

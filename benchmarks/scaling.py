@@ -25,7 +25,8 @@ def measure(quick: bool) -> Iterator[dict]:
             row = cell(n // 4 if quick else n, d, k, 64, names=NAMES, quick=quick)
             rows.append(row)
             yield {"axis": axis} | row
-        yield {"axis": axis, "slopes": {name: slopes(rows, axis, name) for name in NAMES}}
+        known = [name for name in NAMES if all(name in row["contenders"] for row in rows)]
+        yield {"axis": axis, "slopes": {name: slopes(rows, axis, name) for name in known}}
 
 
 def slopes(rows: list[dict], axis: str, name: str) -> dict[str, float]:

@@ -7,6 +7,9 @@ import numpy as np
 from benchmarks.contenders import E_STEP, US
 
 
+R_HAT = 1.05  # beyond which effective draws mean nothing
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A few significant digits, or a dash for what is not known."""
     if value is None:
@@ -27,6 +30,8 @@ def ratio(one: dict | None) -> str:
     if one is None:
         return "–"
     r = one["ratio"]
+    if r["of_medians"] is None:
+        return "lost in noise"
     return f"{number(r['of_medians'])} ({number(r['low'])}–{number(r['high'])})"
 
 
@@ -145,13 +150,18 @@ def sampling(rows: list[dict]) -> list[str]:
         ours = row["contenders"].get(US, {}).get("ess_per_cpu_second")
         for name, one in row["contenders"].items():
             theirs = one["ess_per_cpu_second"]
-            pairs = [a / b for a, b in zip(ours or [], theirs, strict=False)] if name != US else []
+            pairs = [] if not mixed(one) else [a / b for a, b in zip(ours or [], theirs, strict=False)] if name != US else []
             spread = (
                 f"{number(np.median(ours) / np.median(theirs))} ({number(min(pairs))}–{number(max(pairs))})" if pairs else ""
             )
             middle = [number(float(np.median(one[key])), 3) for key in ("ess", "r_hat", "cpu_seconds", "ess_per_cpu_second")]
             body.append([f"{row['n']:,}, {row['k']}", name, *middle, spread])
     return ["", *table(head, body)]
+
+
+def mixed(sampler: dict) -> bool:
+    """Whether the chains of a sampler agreed, with most seeds."""
+    return float(np.median(sampler["r_hat"])) < R_HAT
 
 
 def scaling(rows: list[dict]) -> list[str]:

@@ -29,13 +29,15 @@ def enough_iterations(iterate: Callable[[int], object], at_least: float) -> int:
 
 
 def iteration_times(iterates: dict[str, Callable[[int], object]], at_least: float, repeats: int) -> dict[str, list[float]]:
-    """Seconds of one iteration: runs of n iterations less the median run of a single one, so that set-up cancels."""
+    """Seconds of one iteration: runs of n iterations less the median run of a single one, so that set-up cancels.
+
+    What is lost in the noise, a difference that is not positive, is no number.
+    """
     n = {name: enough_iterations(iterate, at_least) for name, iterate in iterates.items()}
     runs = {(name, i): lambda f=f, i=i: seconds(lambda: f(i)) for name, f in iterates.items() for i in (1, n[name])}
     times = interleaved(runs, repeats)
-    return {
-        name: [(long - float(np.median(times[name, 1]))) / (n[name] - 1) for long in times[name, n[name]]] for name in iterates
-    }
+    differences = {name: np.array(times[name, n[name]]) - np.median(times[name, 1]) for name in iterates}
+    return {name: list(np.where(d > 0, d, np.nan) / (n[name] - 1)) for name, d in differences.items()}
 
 
 def interleaved[Name: Hashable](measures: dict[Name, Callable[[], float]], repeats: int) -> dict[Name, list[float]]:
@@ -53,7 +55,7 @@ def interleaved[Name: Hashable](measures: dict[Name, Callable[[], float]], repea
 
 def quartiles(values) -> dict[str, float]:
     """Lower quartile, median and upper quartile."""
-    low, middle, high = np.quantile(np.asarray(values, float), [0.25, 0.5, 0.75])
+    low, middle, high = np.nanquantile(np.asarray(values, float), [0.25, 0.5, 0.75])
     return {"low": float(low), "median": float(middle), "high": float(high)}
 
 
@@ -65,7 +67,11 @@ def summary(values: dict[str, list[float]], us: str) -> dict[str, dict]:
         pairs = quartiles(np.asarray(theirs) / ours)
         told[name] = {
             "seconds": quartiles(theirs),
-            "ratio": {"of_medians": float(np.median(theirs) / np.median(ours)), "low": pairs["low"], "high": pairs["high"]},
+            "ratio": {
+                "of_medians": float(np.nanmedian(theirs) / np.nanmedian(ours)),
+                "low": pairs["low"],
+                "high": pairs["high"],
+            },
             "repeats": len(theirs),
         }
     return told
