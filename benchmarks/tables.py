@@ -6,7 +6,6 @@ import numpy as np
 
 from benchmarks.contenders import E_STEP, US
 
-
 R_HAT = 1.05  # beyond which effective draws mean nothing
 
 
