@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 PAUSE = 0.05  # seconds between two measurements, in which the threads of the last one stop spinning
-_LONG = 5.0  # seconds of a measurement beyond which three repeats must do
+_LONG = 2.0  # seconds of a measurement, on average, beyond which three repeats must do
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -23,7 +23,7 @@ def enough_iterations(iterate: Callable[[int], object], at_least: float) -> int:
     for n in (1, 3):
         iterate(n)
     one = (seconds(lambda: iterate(3)) - seconds(lambda: iterate(1))) / 2
-    n = 1 + int(np.clip(np.ceil(at_least / max(one, 1e-6)), 2, 1000))
+    n = 1 + int(np.clip(np.ceil(at_least / max(one, 1e-6)), 1, 1000))
     iterate(n)
     return n
 
