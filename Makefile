@@ -1,4 +1,6 @@
-# make demo | test | lint | notebooks: each makes .venv when it is missing, installs what it needs, and does its job.
+# make demo | test | lint | notebooks | bench: each makes .venv when it is missing, installs what it needs, and does its job.
+# `make bench` measures bgmm beside its peers (benchmarks/run.py), in an environment of its own with several GB of them;
+# QUICK=1 only shows that it works, ONLY="iteration memory" measures some of it.
 # The environment is made once, with the first Python that fits; `make clean` and then `make PYTHON=/path/to/python3.13 demo`
 # makes it with another.
 
@@ -13,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .ONESHELL:
 .SHELLFLAGS = -ec
 .NOTPARALLEL:
-.PHONY: demo test lint notebooks venv clean broken
+.PHONY: demo test lint notebooks bench venv clean broken
 
 demo: .venv/runtime
 	@.venv/bin/bgmm demo
@@ -28,6 +30,9 @@ lint: .venv/dev
 
 notebooks: .venv/dev
 	@.venv/bin/python notebooks/execute.py --check
+
+bench: .venv/bench/ready
+	@.venv/bench/bin/python -m benchmarks.run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 venv: .venv/dev
 
@@ -50,6 +55,19 @@ clean:
 	$(PIP) -e '.[dev]'
 	touch .venv/runtime .venv/dev
 	rm .venv/unfinished
+
+# The peers all together if they install so, else one by one: bgmm is measured beside those that install.
+.venv/bench/ready: benchmarks/requirements.txt .venv/runtime
+	@.venv/bin/python -m venv .venv/bench
+	install='.venv/bench/bin/python -m pip install -q -c constraints.txt'
+	echo "installing what bgmm is measured against; this takes a few minutes"
+	$$install -e .
+	if ! $$install -r benchmarks/requirements.txt; then
+		grep -v '^#' benchmarks/requirements.txt | while read -r peer; do
+			$$install "$$peer" </dev/null || echo "$$peer does not install here; the benchmarks go on without it"
+		done
+	fi
+	touch .venv/bench/ready
 
 # Leaves an environment with pip and marks it .venv/unfinished, a mark that goes once the installation is complete:
 # one that was interrupted is thrown away. A Python fits when it runs, is new enough and can make environments;

@@ -1,0 +1,55 @@
+"""Value and gradient of the log likelihood with respect to log weights, means and Cholesky factors: float64, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from benchmarks import data, timing
+from benchmarks.contenders import US
+from bgmm.core import gaussian, one_pass
+
+D, K = 4, 5
+BY_HAND = "NumPyro MixtureSameFamily"
+
+
+def measure(quick: bool) -> Iterator[dict]:
+    """One row a number of rows."""
+    with jax.enable_x64(True):
+        for n in (5_000,) if quick else (5_000, 50_000, 500_000):
+            x = data.simulated(n, D, K)
+            start = data.start(x, K)
+            at = jax.tree.map(jnp.asarray, (np.log(start.weights), start.means, np.linalg.cholesky(start.covariances)))
+            blocks, rows = one_pass.make_blocks(x), jnp.asarray(x)
+
+            def kernel(at, blocks=blocks):
+                log_w, means, L = at
+                return one_pass.log_likelihood(
+                    gaussian.natural(gaussian.Parameters(jax.nn.log_softmax(log_w), means, L)), blocks
+                )
+
+            def by_hand(at, rows=rows):
+                log_w, means, L = at
+                parts = dist.MultivariateNormal(means, scale_tril=L)
+                return dist.MixtureSameFamily(dist.Categorical(logits=log_w), parts).log_prob(rows).sum()
+
+            calls = {name: jax.jit(jax.value_and_grad(f)) for name, f in {US: kernel, BY_HAND: by_hand}.items()}
+            (ours, theirs) = (jax.tree.leaves(call(at)) for call in calls.values())
+            difference = max(float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in zip(ours, theirs, strict=True))
+            measures = {name: _mean_of(call, at, loops=max(2, 200_000 // n)) for name, call in calls.items()}
+            values = timing.interleaved(measures, repeats=3 if quick else 15)
+            yield {"n": n, "d": D, "k": K, "contenders": timing.summary(values, US), "differ_by": difference}
+
+
+def _mean_of(call, at, loops: int):
+    """A measurement: the mean time of a few calls in a row."""
+
+    def several():
+        for _ in range(loops):
+            jax.block_until_ready(call(at))
+
+    return lambda: timing.seconds(several) / loops
