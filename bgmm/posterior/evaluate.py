@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import gaussian, one_pass
 from bgmm.core.gaussian import Parameters
@@ -96,10 +96,13 @@ def mean_log_density(at: Evaluation) -> Float[np.ndarray, " n"]:
 
 def mean_responsibilities(at: Evaluation) -> Float[np.ndarray, "n k"]:
     """(1/S) sum_s p(z_n = k | x_n, draw s)."""
-    start = jnp.zeros((*at.blocks.position.shape, at.mixture.means.shape[1]))
-    return np.asarray(_folded(one_pass.responsibilities, jnp.add, start, at.mixture, at.blocks, at.centred)) / len(
-        at.mixture.means
-    )
+    return mean_over_draws(one_pass.responsibilities, at, (*at.blocks.position.shape, at.mixture.means.shape[1]))
+
+
+def mean_over_draws(function: Callable, at: Evaluation, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+    """(1/S) sum_s of ``function(eta, blocks, centres)`` of draw s, an array of that shape."""
+    total = _folded(function, jnp.add, jnp.zeros(shape), at.mixture, at.blocks, at.centred)
+    return np.asarray(total) / len(at.mixture.means)
 
 
 def _holds_a_row(eta, blocks: Blocks, centres, key: Array) -> Bool[Array, " k"]:
@@ -111,3 +114,13 @@ def occupied(at: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
     """Which components hold a row when each row's assignment is drawn from its responsibilities."""
     keys = jax.random.split(key, len(at.mixture.means))
     return np.asarray(_each(_holds_a_row, at.mixture, at.blocks, at.centred, keys))
+
+
+def _small_assignments(eta, blocks: Blocks, centres, key: Array) -> Int[Array, " n"]:
+    return one_pass.assignments(eta, blocks, centres, key=key).astype(jnp.int16)
+
+
+def assignments(at: Evaluation, *, key: Array) -> Int[np.ndarray, "s n"]:
+    """Each row's component in each draw, drawn from its responsibilities; two bytes each."""
+    keys = jax.random.split(key, len(at.mixture.means))
+    return np.asarray(_each(_small_assignments, at.mixture, at.blocks, at.centred, keys))
