@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from bgmm.engines.nuts import NUTS as NUTS
     from bgmm.fitting import fit as fit
     from bgmm.posterior.occupied import n_occupied as n_occupied
+    from bgmm.posterior.partition import credible_ball as credible_ball
+    from bgmm.posterior.partition import partition as partition
     from bgmm.posterior.predict import log_density as log_density
     from bgmm.posterior.predict import membership as membership
     from bgmm.posterior.predict import posterior_predictive as posterior_predictive
     from bgmm.posterior.predict import sample as sample
     from bgmm.posterior.relabel import relabel as relabel
+    from bgmm.posterior.together import co_clustering as co_clustering
+    from bgmm.show.partitions import plot_co_clustering as plot_co_clustering
+    from bgmm.show.partitions import plot_credible_ball as plot_credible_ball
+    from bgmm.show.partitions import plot_membership as plot_membership
     from bgmm.show.plots import plot_clusters as plot_clusters
     from bgmm.show.plots import plot_occupied as plot_occupied
     from bgmm.tree import load as load
@@ -31,6 +37,8 @@ _HOME = {
     "EM": "bgmm.engines.em",
     "GaussianMixture": "bgmm.core.distributions",
     "NUTS": "bgmm.engines.nuts",
+    "co_clustering": "bgmm.posterior.together",
+    "credible_ball": "bgmm.posterior.partition",
     "fit": "bgmm.fitting",
     "galaxies": "bgmm.data.examples",
     "load": "bgmm.tree",
@@ -38,7 +46,11 @@ _HOME = {
     "membership": "bgmm.posterior.predict",
     "n_occupied": "bgmm.posterior.occupied",
     "old_faithful": "bgmm.data.examples",
+    "partition": "bgmm.posterior.partition",
     "plot_clusters": "bgmm.show.plots",
+    "plot_co_clustering": "bgmm.show.partitions",
+    "plot_credible_ball": "bgmm.show.partitions",
+    "plot_membership": "bgmm.show.partitions",
     "plot_occupied": "bgmm.show.plots",
     "posterior_predictive": "bgmm.posterior.predict",
     "relabel": "bgmm.posterior.relabel",

@@ -72,12 +72,12 @@ def _each(function: Callable, mixture: Parameters, blocks: Blocks, centred: bool
 
 
 @partial(jax.jit, static_argnames=("function", "fold", "centred"))
-def _folded(function: Callable, fold: Callable, start: Array, mixture: Parameters, blocks: Blocks, centred: bool):
-    """``fold`` of ``function(eta, blocks, centres)`` over the draws, held one at a time."""
+def _folded(function: Callable, fold: Callable, start: Array, mixture: Parameters, blocks: Blocks, centred: bool, *arguments):
+    """``fold`` of ``function(eta, blocks, centres, *arguments)`` over the draws, held one at a time."""
 
     def step(total, mixture):
         centres = gaussian.own_centres(mixture, centred)
-        return fold(total, function(gaussian.natural(mixture, centres), blocks, centres)), None
+        return fold(total, function(gaussian.natural(mixture, centres), blocks, centres, *arguments)), None
 
     return jax.lax.scan(step, start, mixture)[0]
 
@@ -102,9 +102,14 @@ def mean_log_density(at: Evaluation) -> Float[np.ndarray, " n"]:
 
 def mean_responsibilities(at: Evaluation) -> Float[np.ndarray, "n k"]:
     """(1/S) sum_s p(z_n = k | x_n, draw s)."""
-    start = jnp.zeros((at.blocks.weights.size, at.mixture.means.shape[1]))
-    total = _folded(one_pass.responsibilities, jnp.add, start, at.mixture, at.blocks, at.centred)
-    return np.asarray(total)[at.position] / len(at.mixture.means)
+    k = at.mixture.means.shape[1]
+    return mean_over_draws(one_pass.responsibilities, at, (at.blocks.weights.size, k))[at.position]
+
+
+def mean_over_draws(function: Callable, at: Evaluation, shape: tuple[int, ...], *arguments) -> Float[np.ndarray, "..."]:
+    """(1/S) sum_s of ``function(eta, blocks, centres, *arguments)`` of draw s, an array of that shape."""
+    total = _folded(function, jnp.add, jnp.zeros(shape), at.mixture, at.blocks, at.centred, *arguments)
+    return np.asarray(total) / len(at.mixture.means)
 
 
 def _holds_a_row(eta, blocks: Blocks, centres, key: Array) -> Bool[Array, " k"]:
@@ -116,3 +121,13 @@ def occupied(at: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
     """Which components hold a row when each row's assignment is drawn from its responsibilities."""
     keys = jax.random.split(key, len(at.mixture.means))
     return np.asarray(_each(_holds_a_row, at.mixture, at.blocks, at.centred, keys))
+
+
+def _small_assignments(eta, blocks: Blocks, centres, key: Array) -> Int[Array, " places"]:
+    return one_pass.assignments(eta, blocks, centres, key=key).astype(jnp.int16)
+
+
+def assignments(at: Evaluation, *, key: Array) -> Int[np.ndarray, "s n"]:
+    """Each row's component in each draw, drawn from its responsibilities; two bytes each."""
+    keys = jax.random.split(key, len(at.mixture.means))
+    return np.asarray(_each(_small_assignments, at.mixture, at.blocks, at.centred, keys))[:, at.position]

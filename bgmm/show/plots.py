@@ -17,13 +17,9 @@ from bgmm.posterior.evaluate import rows_like
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.predict import membership
 from bgmm.posterior.relabel import relabelled
+from bgmm.show.colours import colours
 from bgmm.tree import features_of, observed, posterior_of
 
-# Okabe and Ito's palette, told apart by colour-blind readers too
-_COLOURS = (
-    np.array([[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [110, 110, 110]])
-    / 255
-)
 _CERTAIN = 0.95  # membership from which a row is drawn as belonging to its cluster
 _INTERVAL = 0.89  # ArviZ's own
 _SHOWN_ROWS = 5000
@@ -93,7 +89,7 @@ def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
     if axes is None:
         axes = plt.subplots(figsize=(5, 3.2), layout="constrained")[1]
     k = probability["n_occupied"].to_numpy()
-    bars = axes.bar(k, probability, color=_COLOURS[0], width=0.7)
+    bars = axes.bar(k, probability, color=colours(1)[0], width=0.7)
     axes.bar_label(bars, [f"{p:.2f}" if p >= 0.005 else "" for p in probability.to_numpy()], padding=2)
     axes.set(xlabel="occupied components $K_+$", ylabel="posterior probability", xticks=k, ylim=(0, 1.08))
     axes.spines[["top", "right"]].set_visible(False)
@@ -115,10 +111,6 @@ class _Clusters:
         self.n_clusters = w.shape[1]
 
 
-def _colours(n: int) -> Float[np.ndarray, "k 3"]:
-    return _COLOURS[np.arange(n) % len(_COLOURS)]
-
-
 def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Float[np.ndarray, "n k"], j: int) -> None:
     """Histogram, rug, density with band, and the clusters' shares of it, in feature j."""
     seen = ~np.isnan(x)
@@ -129,16 +121,14 @@ def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Flo
     parts = w[..., None] * norm.pdf(grid, mu[:, :, j, None], np.sqrt(sigma[:, :, j, j])[..., None])
     low, high = np.quantile(parts.sum(1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2], axis=0)
     axes.hist(x, bins=max(len(np.histogram_bin_edges(x, "fd")), round(np.sqrt(len(x)))), density=True, color="0.88", zorder=0)
-    for k, colour in enumerate(_colours(clusters.n_clusters)):
+    for k, colour in enumerate(colours(clusters.n_clusters)):
         axes.plot(grid, parts.mean(0)[k], color=colour, lw=1.4, ls="--", label=f"cluster {k}")
     axes.plot(grid, parts.sum(1).mean(0), color="0.15", lw=1.8, label="density")
     if len(w) > 1:
         axes.fill_between(grid, low, high, color="0.15", alpha=0.2, lw=0, label="89 % of draws")
     ticks = np.stack([np.column_stack([x, np.zeros_like(x)]), np.column_stack([x, np.full_like(x, -0.04)])], axis=1)
     axes.add_collection(
-        LineCollection(
-            list(ticks), colors=r @ _colours(r.shape[1]), lw=0.8, transform=axes.get_xaxis_transform(), clip_on=False
-        )
+        LineCollection(list(ticks), colors=r @ colours(r.shape[1]), lw=0.8, transform=axes.get_xaxis_transform(), clip_on=False)
     )
     axes.tick_params(axis="x", pad=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -149,14 +139,14 @@ def _scatter(
 ) -> None:
     """Rows and ellipses in two features."""
     x = rows[:, pair]
-    colours = r @ _colours(r.shape[1])
+    shades = r @ colours(r.shape[1])
     doubtful = r.max(1) < _CERTAIN
-    axes.scatter(x[~doubtful, 0], x[~doubtful, 1], c=colours[~doubtful], s=12, alpha=0.75, lw=0)
-    axes.scatter(x[doubtful, 0], x[doubtful, 1], c=colours[doubtful], s=38, edgecolors="black", lw=1.0, zorder=3)
+    axes.scatter(x[~doubtful, 0], x[~doubtful, 1], c=shades[~doubtful], s=12, alpha=0.75, lw=0)
+    axes.scatter(x[doubtful, 0], x[doubtful, 1], c=shades[doubtful], s=38, edgecolors="black", lw=1.0, zorder=3)
     _, draw_means, draw_covariances = clusters.draws
     _, means, covariances = clusters.mean
     block = np.ix_(pair, pair)
-    for k, colour in enumerate(_colours(clusters.n_clusters)):
+    for k, colour in enumerate(colours(clusters.n_clusters)):
         if len(draw_means) > 1:
             thin = [_ellipse(m[k, pair], s[k][block], max(masses)) for m, s in zip(draw_means, draw_covariances, strict=True)]
             axes.add_collection(LineCollection(thin, colors=[colour], lw=0.5, alpha=0.25))
@@ -194,7 +184,7 @@ def _key(r: Float[np.ndarray, "n k"], masses: Sequence[float], n_draws: int) -> 
     """Handles of the legend."""
     handles = [
         Line2D([], [], color=colour, marker="o", ls="", ms=5, label=f"cluster {k}")
-        for k, colour in enumerate(_colours(r.shape[1]))
+        for k, colour in enumerate(colours(r.shape[1]))
     ]
     if (r.max(1) < _CERTAIN).any():
         handles.append(
