@@ -24,7 +24,7 @@ def measure(quick: bool) -> Iterator[dict]:
             x = data.simulated(n, D, K)
             start = data.start(x, K)
             at = jax.tree.map(jnp.asarray, (np.log(start.weights), start.means, np.linalg.cholesky(start.covariances)))
-            blocks, rows = one_pass.make_blocks(x), jnp.asarray(x)
+            blocks, rows = one_pass.make_blocks(x)[0], jnp.asarray(x)
 
             def kernel(at, blocks=blocks):
                 log_w, means, L = at

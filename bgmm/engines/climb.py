@@ -33,14 +33,16 @@ _M_TOLERANCE = 1e-3  # nats, in an M-step
 _ROUND = 150  # evaluations that L-BFGS is first given; twice as many in every further round
 _HOPELESS = 30.0  # nats by which a start's promise is under the best when no further round is run for it
 _STATIONARY = 1e-4  # of gradient, under which a point counts as a mode; so it does
+_SHARP = 1e-3  # of the tolerance, for a posterior mode: its gradient matters too
 _GAIN = 1e-6  # when the next step was to gain less than this, in nats, where steep curvature hides the gradient in rounding
 _DENSE = 2048  # parameters whose complete-data information is taken with its cross terms
 _SHORT = 512  # parameters of starts that may stand side by side
 _SIDE_BY_SIDE = 40_000  # numbers in N x K under which starts cost less in a batch than in turn
-_WHOLE = 65_536  # places from which a few rows are climbed first
-_FEW = 16_384  # that many
-_GLANCE = 300  # passes over the few, for each start
-_APART = 5.0  # nats between different modes, when the climb was a rough one
+_FEW = 8192  # rows that are climbed first, at least
+_ROWS_EACH = 8  # and so many for each number in the mixture
+_WHOLE = 4  # times as many rows are climbed as a whole
+_GLANCE = 150  # passes over the few, for each start
+_APART = 5.0  # nats of the few rows between different modes, when the climb was a rough one
 _KEPT = 3  # starts that see the whole
 
 
@@ -62,7 +64,7 @@ class Aim(NamedTuple):
     prior: bool = True  # log prior included
     jacobian: bool = False  # and the Jacobian of the unconstrained coordinates
     max_steps: int = 5000
-    tolerance: float = 1e-8  # nats left to gain, for maximum likelihood
+    tolerance: float = 1e-9  # nats left to gain
 
 
 def climb(target: Target, aim: Aim, guesses: Parameters, *, key: Array) -> tuple[Target, Climb]:
@@ -93,14 +95,20 @@ def distinct(height: Float[np.ndarray, " starts"], apart: float = 1e-3) -> list[
 
 
 def _climb(target: Target, aim: Aim, guesses: Parameters, key: Array) -> Climb:
-    if target.blocks.weights.size <= _WHOLE:
+    n, few = target.blocks.weights.size, _few_rows(target)
+    if n < _WHOLE * few:
         return _ascend(target, aim, _begin(target, aim, guesses))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    few = replace(target, blocks=one_pass.subsample(target.blocks, _FEW, rng=rng))
-    rough = aim._replace(max_steps=min(aim.max_steps, _GLANCE), tolerance=1.0)
-    climbs = _ascend(few, rough, _begin(few, rough, guesses))
+    sketch = replace(target, blocks=one_pass.subsample(target.blocks, few, rng=rng))
+    rough = aim._replace(max_steps=min(aim.max_steps, _GLANCE), tolerance=n / few)  # a nat of the few rows
+    climbs = _ascend(sketch, rough, _begin(sketch, rough, guesses))
     starts = climbs.mixture if _in_closed_form(target, aim) else climbs.z
-    return _ascend(target, aim, jax.tree.map(lambda a: a[_promising(climbs, target.blocks.weights.size / _FEW)], starts))
+    return _ascend(target, aim, jax.tree.map(lambda a: a[_promising(climbs, n / few)], starts))
+
+
+def _few_rows(target: Target) -> int:
+    """Rows to look at first: enough for every number in the mixture to have some of its own."""
+    return max(_FEW, _ROWS_EACH * target.n_components * gaussian.n_statistics(target.blocks.x.shape[1]))
 
 
 def _promising(climbs: Climb, rows_for_each: float) -> Int[np.ndarray, " _"]:
@@ -110,7 +118,8 @@ def _promising(climbs: Climb, rows_for_each: float) -> Int[np.ndarray, " _"]:
     sqrt(2 g N / n): row by row the log ratio of densities has about twice its mean as variance. Five of them decide.
     """
     height = np.where(climbs.collapsed, -np.inf, heights(climbs))
-    best = np.array([group[0] for group in distinct(height if np.isfinite(height).any() else heights(climbs), apart=_APART)])
+    height = height if np.isfinite(height).any() else heights(climbs)
+    best = np.array([group[0] for group in distinct(height, apart=_APART * rows_for_each)])
     return best[height[best[0]] - height[best] <= 50 * rows_for_each][:_KEPT]
 
 
@@ -209,7 +218,14 @@ def _to_posterior_mode(target: Target, aim: Aim, starts: Float[Array, "s z"], bu
             return value, gradient * A if A.ndim == 1 else gradient @ A
 
         epsilon = float(jnp.finfo(target.blocks.x.dtype).eps)
-        found = minimise(of_u, jnp.zeros_like(start), max_evaluations=budget, first_step=np.inf, epsilon=epsilon)
+        found = minimise(
+            of_u,
+            jnp.zeros_like(start),
+            max_evaluations=budget,
+            tolerance=_SHARP * aim.tolerance,
+            first_step=np.inf,
+            epsilon=epsilon,
+        )
         z = start + onto(found.x)
         gradient = found.gradient / A if A.ndim == 1 else solve_triangular(A.T, found.gradient, lower=True)
         gradient_norm = jnp.abs(gradient).max(initial=0.0)

@@ -19,6 +19,7 @@ from bgmm.core.gaussian import Parameters
 from bgmm.core.target import Target
 from bgmm.engines.climb import Aim, Climb, climb, distinct, heights
 from bgmm.engines.draws import Draws, from_unconstrained
+from bgmm.engines.modes import moved
 from bgmm.engines.starts import STARTS, first_guesses
 
 
@@ -38,7 +39,7 @@ class EM:
     n_starts: int = 10
     starts: str = "k-means++"
     max_steps: int = 5000
-    tolerance: float = 1e-8
+    tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
         check_count("n_starts", self.n_starts)
@@ -54,7 +55,8 @@ class EM:
         target, climbs = climb(target, aim, guesses, key=key_climb)
         height = heights(climbs)
         free = np.where(climbs.collapsed, -np.inf, height)
-        modes = distinct(free if np.isfinite(free).any() else height)
+        free = free if np.isfinite(free).any() else height
+        modes = [starts for starts in distinct(free) if np.isfinite(free[starts[0]])]
         best = int(modes[0][0])
         found = jax.tree.map(lambda a: np.asarray(a)[best], climbs)
         stats = {
@@ -66,6 +68,7 @@ class EM:
             "start_collapsed": np.asarray(climbs.collapsed),
             "mode_log_posterior": np.array([height[mode[0]] for mode in modes]),
             "mode_starts": np.array([len(mode) for mode in modes]),
+            "mode_moved": moved(target, jax.tree.map(lambda a: a[np.array([mode[0] for mode in modes])], climbs.mixture)),
         }
         if found.z.size or not target.n_dim:
             mixture, sites, log_prior = from_unconstrained(target, jnp.asarray(found.z)[None, None])
@@ -73,7 +76,7 @@ class EM:
         else:
             mixture, sites = jax.tree.map(lambda a: a[None, None], found.mixture), {}
         dims = {f"start_{name}": ["start"] for name in ("objective", "collapsed")}
-        dims |= {f"mode_{name}": ["mode_rank"] for name in ("log_posterior", "starts")}
+        dims |= {f"mode_{name}": ["mode_rank"] for name in ("log_posterior", "starts", "moved")}
         return Draws(mixture, sites, stats, dims, self._warnings(found))
 
     def _warnings(self, found: Climb) -> list[str]:

@@ -64,7 +64,7 @@ def maximum_likelihood(target: Target, guess: Parameters, *, tolerance: float, m
             mixture = around(u)
             value, statistics, centres = target.expected_statistics(mixture)
             gradient = jax.grad(lambda u: jnp.vdot(statistics, gaussian.natural(around(u), centres)))(u)
-            collapsing = _held_up(mixture, statistics) | _reaches(floor, mixture)
+            collapsing = _held_up(mixture, statistics) | _reaches(floor, mixture, 1 - 1e-6)
             return jnp.where(collapsing, jnp.inf, -value), -gradient
 
         found = minimise(
@@ -82,7 +82,7 @@ def maximum_likelihood(target: Target, guess: Parameters, *, tolerance: float, m
 
     def going(carry: tuple[Em, Int[Array, ""]]) -> Bool[Array, ""]:
         at, _ = carry
-        hopeless = (at.n_passes > _COLLAPSING) & _held_up(at.mixture, at.e_step[1])
+        hopeless = (at.n_passes > _COLLAPSING) & _reaches(floor, at.mixture, 1.001)
         return (at.left > tolerance) & (at.n_passes < max_steps) & ~hopeless
 
     infinite = jnp.array(jnp.inf)
@@ -93,7 +93,7 @@ def maximum_likelihood(target: Target, guess: Parameters, *, tolerance: float, m
         return leap(jax.lax.fori_loop(0, jnp.minimum(_EM_STEPS, max_steps - at.n_passes), em, at), budget), 2 * budget
 
     found, _ = jax.lax.while_loop(going, round_of, (start, jnp.array(_LEAP)))
-    return found, _held_up(found.mixture, found.e_step[1])
+    return found, _reaches(floor, found.mixture, 1.001)
 
 
 def _chart(mixture: Parameters, counts: Float[Array, " k"]) -> Callable[[Float[Array, " z"]], Parameters]:
@@ -115,10 +115,10 @@ def _chart(mixture: Parameters, counts: Float[Array, " k"]) -> Callable[[Float[A
     return at
 
 
-def _reaches(floor: Float[Array, "k d d"], mixture: Parameters) -> Bool[Array, ""]:
-    """Whether some component has less variance in some direction than the floor gives (to 1e-6 of it)."""
+def _reaches(floor: Float[Array, "k d d"], mixture: Parameters, times: float) -> Bool[Array, ""]:
+    """Whether some component has less variance in some direction than so many times what the floor gives."""
     above = jnp.einsum("kij,klj->kil", mixture.scale_tril, mixture.scale_tril)
-    above -= (1 - 1e-6) * jnp.einsum("kij,klj->kil", floor, floor)
+    above -= times * jnp.einsum("kij,klj->kil", floor, floor)
     return jnp.isnan(jnp.linalg.cholesky(above)).any()
 
 

@@ -12,12 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy.optimize import linear_sum_assignment
 
+from bgmm.core import gaussian, one_pass
 from bgmm.core.gaussian import LOG_2PI, Parameters
+from bgmm.core.one_pass import Blocks
 from bgmm.core.target import Target
 from bgmm.engines.climb import Aim, climb, distinct, heights
 from bgmm.engines.starts import first_guesses
 
+_COMPARED = 16_384  # rows
 _FLATTEST = 0.01  # least curvature believed at a mode: a direction without data has its prior's, of order one
 
 
@@ -57,3 +61,26 @@ def laplace(target: Target, z: Float[Array, " z"]) -> tuple[Float[Array, "z z"],
     curvature, axes = jnp.linalg.eigh(jax.hessian(lambda z: -target.log_posterior(z, jacobian=True))(z))
     curvature = jnp.maximum(curvature, _FLATTEST)
     return axes / jnp.sqrt(curvature)[None], jnp.log(curvature).sum()
+
+
+def moved(target: Target, mixtures: Parameters) -> Float[np.ndarray, " m"]:
+    """How modes differ: the share of rows, of at most 16 384, whose likeliest component under each is not that under the first.
+
+    Components are matched so that as few rows move as possible (Hungarian algorithm).
+    """
+    blocks = target.blocks
+    if blocks.weights.size > _COMPARED:
+        blocks = one_pass.subsample(blocks, _COMPARED, rng=np.random.default_rng(0))
+    weights = np.asarray(blocks.weights).reshape(-1)
+    first, *others = np.asarray(_likeliest(blocks, mixtures))
+    shares = [0.0]
+    for z in others:
+        together = np.zeros((target.n_components, target.n_components))
+        np.add.at(together, (first, z), weights)
+        shares.append(1 - together[linear_sum_assignment(together, maximize=True)].sum() / weights.sum())
+    return np.array(shares)
+
+
+@jax.jit
+def _likeliest(blocks: Blocks, mixtures: Parameters) -> Int[Array, "m places"]:
+    return jax.lax.map(lambda m: one_pass.responsibilities(gaussian.natural(m), blocks).argmax(1), mixtures)

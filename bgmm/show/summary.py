@@ -79,14 +79,22 @@ def _occupied_line(tree: xr.DataTree) -> str:
 
 
 def _modes_line(tree: xr.DataTree) -> str | None:
-    if "sample_stats" not in tree.children or "mode_mass" not in tree["sample_stats"]:
+    if "sample_stats" not in tree.children or "mode_starts" not in tree["sample_stats"]:
         return None
     stats = tree["sample_stats"]
-    mass, starts = stats["mode_mass"].to_numpy(), stats["mode_starts"].to_numpy()
-    word = "mode" if len(mass) == 1 else "modes"
-    shown = ", ".join(f"{m:.2g}" for m in mass[:4]) + (", ..." if len(mass) > 4 else "")
-    used = ", ".join(str(m) for m in np.unique(stats["mode"].to_numpy()))
-    return f"{len(mass)} {word} found by {starts.sum()} restarts, with Laplace mass {shown}; chains began in mode {used}"
+    starts = stats["mode_starts"].to_numpy()
+    total = int(starts.sum())
+    found = f"{len(starts)} mode{'s' * (len(starts) > 1)} found by {total} restart{'s' * (total > 1)}"
+    if "mode_mass" in stats:
+        shown = ", ".join(f"{m:.2g}" for m in stats["mode_mass"].to_numpy()[:4]) + (", ..." if len(starts) > 4 else "")
+        used = ", ".join(str(m) for m in np.unique(stats["mode"].to_numpy()))
+        return f"{found}, with Laplace mass {shown}; chains began in mode {used}"
+    lower = stats["mode_log_posterior"].to_numpy()[0] - stats["mode_log_posterior"].to_numpy()
+    others = [
+        f"{gap:.1f} nats lower by {n}, {share:.0%} of the rows in other clusters"
+        for gap, n, share in zip(lower[1:4], starts[1:4], stats["mode_moved"].to_numpy()[1:4], strict=True)
+    ]
+    return "; ".join([f"{found}: the best by {starts[0]}", *others, *["..."] * (len(starts) > 4)])
 
 
 def _resolution_line(tree: xr.DataTree) -> str | None:
