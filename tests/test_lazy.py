@@ -23,7 +23,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 # Third parties first: what they change as they are imported is theirs.
 WHOLE = """
 import json, logging, warnings
-import arviz, jax, jaxtyping, matplotlib, matplotlib.pyplot, numpyro, numpyro.infer, optax, pandas, scipy.stats, tqdm, xarray
+import arviz, jax, jaxtyping, matplotlib, matplotlib.pyplot, numpyro, numpyro.infer, pandas, scipy.stats, tqdm, xarray
 import numpy as np
 
 def state():
@@ -72,7 +72,7 @@ def whole():
 
 
 def test_the_front_door_and_the_help_of_the_command_import_nothing_heavy():
-    heavy = {"jax", "jaxlib", "numpyro", "optax", "arviz", "xarray", "matplotlib", "pandas", "scipy", "numpy"}
+    heavy = {"jax", "jaxlib", "numpyro", "arviz", "xarray", "matplotlib", "pandas", "scipy", "numpy"}
     assert heavy.isdisjoint(said_by(LIGHT))
 
 

@@ -53,7 +53,7 @@ class Climb(NamedTuple):
     mixture: Parameters
     objective: Float[Array, ""]
     gradient_norm: Float[Array, ""]  # largest entry; NaN for the closed form, which takes no gradient
-    n_passes: Int[Array, ""]
+    n_passes: Int[Array, ""]  # over all rows
     converged: Bool[Array, ""]
     collapsed: Bool[Array, ""]  # a component was held up by the resolution floor alone
 
@@ -95,7 +95,7 @@ def distinct(height: Float[np.ndarray, " starts"], apart: float = 1e-3) -> list[
 
 
 def _climb(target: Target, aim: Aim, guesses: Parameters, key: Array) -> Climb:
-    n, few = target.blocks.weights.size, _few_rows(target)
+    n, few = int(np.count_nonzero(target.blocks.weights)), _few_rows(target)
     if n < _WHOLE * few:
         return _ascend(target, aim, _begin(target, aim, guesses))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
