@@ -66,6 +66,7 @@ def fit(
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
     settings = _engine(engine)
+    check_choice("dtype", dtype, ("float64", "float32"))
     if not callable(model):
         raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
     table = x if isinstance(x, Table) else as_table(x)
@@ -79,7 +80,6 @@ def fit(
     check_scale(table, units)
     steps = recording_steps(model, table, units, table.values[counted])
     warn_of_columns(table, units, own, steps)
-    check_choice("dtype", dtype, ("float64", "float32"))
     target, position = _target(model, table, units, steps, c, own if standardise is None else standardise, dtype)
     if target.n_components > (n := len(table.values[counted])):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")

@@ -55,7 +55,7 @@ def bucket(n: int) -> int:
 
 def _block_size(counts: np.ndarray, d: int) -> int:
     """Rows in a block, a power of two unless one block holds everything: small enough for the cache, few padded."""
-    p = (d + 1) * (d + 2) // 2
+    p = gaussian.n_statistics(d)
     largest = int(np.clip(2 ** round(np.log2(_BLOCK_BYTES / (8 * p))), 128, 4096))
     if counts.size == 1:
         return min(largest, bucket(int(counts[0])))
@@ -108,7 +108,7 @@ def make_blocks(
 
 def _patterns(x: np.ndarray) -> tuple[Bool[np.ndarray, "m d"], Int[np.ndarray, " n"]]:
     """The distinct patterns of observed coordinates, and which of them each row has."""
-    if not np.isnan(x.sum()) or not np.isnan(x).any():
+    if not np.isnan(x).any():
         return np.ones((1, x.shape[1]), bool), np.zeros(len(x), np.int64)
     bits = np.packbits(~np.isnan(x), axis=1)
     _, first, pattern_of = np.unique(bits, axis=0, return_index=True, return_inverse=True)
@@ -116,9 +116,11 @@ def _patterns(x: np.ndarray) -> tuple[Bool[np.ndarray, "m d"], Int[np.ndarray, "
 
 
 def subsample(blocks: Blocks, n: int, *, rng: np.random.Generator) -> Blocks:
-    """Blocks of ``n`` rows drawn without replacement, their weights raised to the total of all rows."""
+    """Blocks of ``n`` rows drawn without replacement, their weights raised to the total of all rows; or of all, when fewer."""
     b = blocks.x.shape[2]
     c = np.asarray(blocks.weights).reshape(-1)
+    if np.count_nonzero(c) <= n:
+        return blocks
     place = np.sort(rng.choice(np.flatnonzero(c), n, replace=False))
     x = np.asarray(blocks.x)[place // b, :, place % b]
     if blocks.observed is not None:

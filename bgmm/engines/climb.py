@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bgmm.core import gaussian, one_pass
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import Target
+from bgmm.engines.chart import whitening
 from bgmm.engines.likelihood import maximum_likelihood
 from bgmm.engines.minimise import minimise
 
@@ -35,7 +36,6 @@ _HOPELESS = 30.0  # nats by which a start's promise is under the best when no fu
 _STATIONARY = 1e-4  # of gradient, under which a point counts as a mode; so it does
 _SHARP = 1e-3  # of the tolerance, for a posterior mode: its gradient matters too
 _GAIN = 1e-6  # when the next step was to gain less than this, in nats, where steep curvature hides the gradient in rounding
-_DENSE = 2048  # parameters whose complete-data information is taken with its cross terms
 _SHORT = 512  # parameters of starts that may stand side by side
 _SIDE_BY_SIDE = 40_000  # numbers in N x K under which starts cost less in a batch than in turn
 _FEW = 8192  # rows that are climbed first, at least
@@ -87,11 +87,18 @@ def heights(climbs: Climb) -> Float[np.ndarray, " starts"]:
     return height
 
 
-def distinct(height: Float[np.ndarray, " starts"], apart: float = 1e-3) -> list[Int[np.ndarray, " _"]]:
-    """Starts that ended at one height (to ``apart`` nats), height by height, the highest first."""
+def distinct(
+    height: Float[np.ndarray, " starts"], eligible: Bool[np.ndarray, " starts"], *, apart: float = 1e-3
+) -> list[Int[np.ndarray, " _"]]:
+    """Starts that ended at one height (to ``apart`` nats), height by height, the highest first.
+
+    Of those that were not lost only the ``eligible`` ones, unless none is.
+    """
+    kept = np.isfinite(height)
+    kept = kept & eligible if (kept & eligible).any() else kept
     order = np.argsort(-height, kind="stable")
-    finite = np.maximum(height[order], np.finfo(float).min)  # those that were lost are all alike
-    return np.split(order, np.flatnonzero(finite[:-1] > finite[1:] + apart) + 1)
+    order = order[kept[order]]
+    return np.split(order, np.flatnonzero(-np.diff(height[order]) > apart) + 1)
 
 
 def _climb(target: Target, aim: Aim, guesses: Parameters, key: Array) -> Climb:
@@ -117,9 +124,9 @@ def _promising(climbs: Climb, rows_for_each: float) -> Int[np.ndarray, " _"]:
     The gap between two modes that are g nats apart on all rows is known from the few to a standard error of about
     sqrt(2 g N / n): row by row the log ratio of densities has about twice its mean as variance. Five of them decide.
     """
-    height = np.where(climbs.collapsed, -np.inf, heights(climbs))
-    height = height if np.isfinite(height).any() else heights(climbs)
-    best = np.array([group[0] for group in distinct(height, apart=_APART * rows_for_each)])
+    height = heights(climbs)
+    modes = distinct(height, ~np.asarray(climbs.collapsed), apart=_APART * rows_for_each)
+    best = np.array([starts[0] for starts in modes])
     return best[height[best[0]] - height[best] <= 50 * rows_for_each][:_KEPT]
 
 
@@ -241,33 +248,6 @@ def _to_posterior_mode(target: Target, aim: Aim, starts: Float[Array, "s z"], bu
         return climb, found.ended, found.left - found.value
 
     if target.n_dim > _SHORT:
-        return jax.lax.map(lambda z: of_start((z, _whitening(target, z))), starts)
-    whitening = jax.lax.map(partial(_whitening, target), starts)  # in turn: matrices factor slowly in a batch
-    return _for_each(target, of_start)((starts, whitening))
-
-
-def _whitening(target: Target, z: Float[Array, " z"]) -> Float[Array, "z *z"]:
-    """A with A A' = (J'J + I)^-1, J the derivative of the mixture's ``_chart`` coordinates, and I for the priors.
-
-    From J'J + I = M M', A = M'^-1. Where z is long, of the diagonal of J'J alone.
-    """
-    mixture = target.mixture(z)
-    root = jnp.sqrt(jnp.maximum(target.blocks.total_weight * jnp.exp(mixture.log_weights), 1.0))[:, None]
-    i, j = np.tril_indices(mixture.means.shape[1], -1)
-    whiten = partial(solve_triangular, mixture.scale_tril, lower=True)
-
-    def coordinates(z: Float[Array, " z"]) -> Float[Array, "k p"]:
-        log_w, mu, L = target.mixture(z)
-        B = whiten(L)
-        diagonal = jnp.sqrt(2.0) * jnp.diagonal(B, axis1=1, axis2=2)
-        return root * jnp.concatenate([log_w[:, None], whiten(mu[:, :, None])[:, :, 0], diagonal, B[:, i, j]], axis=1)
-
-    if z.size > _DENSE:
-
-        def information(i):
-            return jnp.square(jax.jvp(coordinates, (z,), (jnp.zeros_like(z).at[i].set(1.0),))[1]).sum()
-
-        return 1 / jnp.sqrt(1 + jax.lax.map(information, jnp.arange(z.size), batch_size=64))
-    J = jax.jacfwd(coordinates)(z).reshape(-1, z.size)
-    M = jnp.linalg.cholesky(J.T @ J + jnp.eye(z.size))
-    return solve_triangular(M, jnp.eye(z.size), lower=True).T
+        return jax.lax.map(lambda z: of_start((z, whitening(target, z))), starts)
+    matrices = jax.lax.map(partial(whitening, target), starts)  # in turn: they factor slowly in a batch
+    return _for_each(target, of_start)((starts, matrices))

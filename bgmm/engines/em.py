@@ -54,9 +54,7 @@ class EM:
         guesses = first_guesses(target, self.n_starts, self.starts, start, key=key_guess)
         target, climbs = climb(target, aim, guesses, key=key_climb)
         height = heights(climbs)
-        free = np.where(climbs.collapsed, -np.inf, height)
-        free = free if np.isfinite(free).any() else height
-        modes = [starts for starts in distinct(free) if np.isfinite(free[starts[0]])]
+        modes = distinct(height, ~np.asarray(climbs.collapsed))
         best = int(modes[0][0])
         found = jax.tree.map(lambda a: np.asarray(a)[best], climbs)
         stats = {

@@ -1,13 +1,10 @@
 """Maximum likelihood where the M-step has a closed form: rounds of EM, each followed by a leap of L-BFGS.
 
-L-BFGS runs in coordinates in which the complete-data information, what the rows would say were their assignments known, is
-the identity: there a step along the gradient is about a step of EM (Xu and Jordan 1996; Lange 1995), and what L-BFGS has
-left to learn is the overlap of the components alone. No leap goes where a component would collapse under the floor.
+L-BFGS runs in the coordinates of ``chart``. No leap goes where a component would collapse under the floor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bgmm.core import gaussian
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import Target
+from bgmm.engines.chart import chart
 from bgmm.engines.minimise import DIGITS, minimise
 
 _EM_STEPS = 10  # in a round
@@ -58,7 +56,7 @@ def maximum_likelihood(target: Target, guess: Parameters, *, tolerance: float, m
 
     def leap(at: Em, budget: Int[Array, ""]) -> Em:
         """L-BFGS from where EM stands."""
-        around = _chart(at.mixture, at.e_step[1][:, 0])
+        around = chart(at.mixture, at.e_step[1][:, 0])
 
         def function(u):
             mixture = around(u)
@@ -94,25 +92,6 @@ def maximum_likelihood(target: Target, guess: Parameters, *, tolerance: float, m
 
     found, _ = jax.lax.while_loop(going, round_of, (start, jnp.array(_LEAP)))
     return found, _reaches(floor, found.mixture, 1.001)
-
-
-def _chart(mixture: Parameters, counts: Float[Array, " k"]) -> Callable[[Float[Array, " z"]], Parameters]:
-    """Coordinates u of the mixtures around one, in which its complete-data information is the identity at u = 0.
-
-    log w = log w0 + a / sqrt(n) up to a constant, mu = mu0 + L0 m / sqrt(n), and L = L0 B with B = I at first, its
-    diagonal exp(b_ii / sqrt(2 n)) and b_ij / sqrt(n) below: Sigma0 = L0 L0' and n, the rows of the component.
-    """
-    log_w, mu, L = mixture
-    k, d = mu.shape
-    root = jnp.sqrt(jnp.maximum(counts, 1.0))[:, None]
-    i, j = np.tril_indices(d, -1)
-
-    def at(u: Float[Array, " z"]) -> Parameters:
-        a, m, b, c = jnp.split(u.reshape(k, -1) / root, np.cumsum([1, d, d]), axis=1)
-        B = jax.vmap(jnp.diag)(jnp.exp(b / np.sqrt(2.0))).at[:, i, j].set(c)
-        return Parameters(jax.nn.log_softmax(log_w + a[:, 0]), mu + jnp.einsum("kij,kj->ki", L, m), L @ B)
-
-    return at
 
 
 def _reaches(floor: Float[Array, "k d d"], mixture: Parameters, times: float) -> Bool[Array, ""]:

@@ -6,6 +6,7 @@ posterior there (MacKay 2003, chapter 27). Ranked by mass and not by height, a s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,6 @@ from scipy.optimize import linear_sum_assignment
 
 from bgmm.core import gaussian, one_pass
 from bgmm.core.gaussian import LOG_2PI, Parameters
-from bgmm.core.one_pass import Blocks
 from bgmm.core.target import Target
 from bgmm.engines.climb import Aim, climb, distinct, heights
 from bgmm.engines.starts import first_guesses
@@ -41,9 +41,7 @@ def find_modes(target: Target, n_starts: int, *, key: Array, start: Parameters |
     guesses = first_guesses(target, n_starts, "k-means++", start, key=key_guess)
     target, climbs = climb(target, Aim(jacobian=True), guesses, key=key_climb)
     height = heights(climbs)
-    ended = np.asarray(climbs.converged) & np.isfinite(height)
-    groups = distinct(np.where(ended, height, -np.inf) if ended.any() else height)
-    groups = [group for group in groups if ended[group].any() or not ended.any()]
+    groups = distinct(height, np.asarray(climbs.converged))
     first = np.array([group[0] for group in groups])
     n_found = np.array([len(group) for group in groups])
     z, height = np.asarray(climbs.z)[first], height[first]
@@ -68,11 +66,9 @@ def moved(target: Target, mixtures: Parameters) -> Float[np.ndarray, " m"]:
 
     Components are matched so that as few rows move as possible (Hungarian algorithm).
     """
-    blocks = target.blocks
-    if blocks.weights.size > _COMPARED:
-        blocks = one_pass.subsample(blocks, _COMPARED, rng=np.random.default_rng(0))
+    blocks = one_pass.subsample(target.blocks, _COMPARED, rng=np.random.default_rng(0))
     weights = np.asarray(blocks.weights).reshape(-1)
-    first, *others = np.asarray(_likeliest(blocks, mixtures))
+    first, *others = np.asarray(_likeliest(replace(target, blocks=blocks), mixtures))
     shares = [0.0]
     for z in others:
         together = np.zeros((target.n_components, target.n_components))
@@ -82,5 +78,9 @@ def moved(target: Target, mixtures: Parameters) -> Float[np.ndarray, " m"]:
 
 
 @jax.jit
-def _likeliest(blocks: Blocks, mixtures: Parameters) -> Int[Array, "m places"]:
-    return jax.lax.map(lambda m: one_pass.responsibilities(gaussian.natural(m), blocks).argmax(1), mixtures)
+def _likeliest(target: Target, mixtures: Parameters) -> Int[Array, "m places"]:
+    def of_mode(mixture: Parameters) -> Int[Array, " places"]:
+        centres = gaussian.own_centres(mixture, target.centred)
+        return one_pass.responsibilities(gaussian.natural(mixture, centres), target.blocks, centres).argmax(1)
+
+    return jax.lax.map(of_mode, mixtures)

@@ -89,6 +89,14 @@ def test_a_subsample_keeps_the_total_weight_and_the_missing_values(rng):
     assert all(np.any(np.all(np.nan_to_num(x[100:]) == row, axis=1)) for row in kept)
 
 
+def test_a_subsample_of_more_rows_than_there_are_is_all_of_them(rng):
+    x = rng.normal(size=(60, 6))
+    x[rng.uniform(size=x.shape) < 0.5] = np.nan  # a pattern, and a block with its padding, for nearly every row
+    blocks = one_pass.make_blocks(x)[0]
+    assert blocks.weights.size > 100
+    assert one_pass.subsample(blocks, 100, rng=rng) is blocks
+
+
 @pytest.mark.parametrize("starts", ["random", "hierarchical"])
 def test_other_starts_reach_the_same_mode(faithful, starts):
     one = bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(prior=False, starts=starts), seed=0)
