@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 
 import typer
 
+_MOST_DEVICES = 16  # cores that share the rows
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 # Modules whose warnings are about the user's data. (What bgmm.tree warns of is xarray's, which names its caller.)
 _OURS = r"(?!(arviz\w*|bgmm\.tree|h5netcdf|jax|matplotlib|numpyro|xarray)\b)"
@@ -63,7 +64,7 @@ def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
     _check_output(output)
     picture = output.with_suffix(".png")
     _check_output(picture, output)
-    _keep_compiled_programs()
+    _prepare_jax()
     import matplotlib as mpl
 
     import bgmm
@@ -102,7 +103,7 @@ def fit(
         raise ValueError(f"-k {n_components} asks for more components than '{data}' has rows, {n}; ask for fewer")
     output = output or Path(os.path.expanduser(data)).with_suffix(".nc")
     _check_output(output, data)
-    _keep_compiled_programs()
+    _prepare_jax()
     import bgmm
     from bgmm.show.summary import summary_text
 
@@ -115,7 +116,7 @@ def fit(
 @app.command()
 def summary(fitted: Fitted) -> None:
     """Print what a fitted tree says."""
-    _keep_compiled_programs()
+    _prepare_jax()
     import bgmm
     from bgmm.show.summary import summary_text
 
@@ -127,7 +128,7 @@ def summary(fitted: Fitted) -> None:
 def predict(fitted: Fitted, data: Data, output: RowsOutput, columns: SameColumns = None) -> None:
     """Write for each row of a table its membership in each cluster, its likeliest cluster, and its log density."""
     _check_output(output, data, fitted)
-    _keep_compiled_programs()
+    _prepare_jax()
     import pandas as pd
 
     import bgmm
@@ -191,8 +192,9 @@ def _check_output(output: Path, *inputs: Path) -> None:
         raise ValueError(f"cannot write '{output}': {error.strerror} ('{output.parent}'); choose another with -o") from error
 
 
-def _keep_compiled_programs() -> None:
-    """Tell JAX, before it is imported, to keep what it compiles in the user's cache folder, if that can be written."""
+def _prepare_jax() -> None:
+    """Tell JAX, before it is imported, to use every core, and to keep what it compiles in the user's cache folder if it can."""
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(os.cpu_count() or 1, _MOST_DEVICES)))
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has a folder there too, and would speak of it
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bgmm"

@@ -13,6 +13,8 @@ eta is marginalised first (``gaussian.marginal``). Complete data are the case of
 
 Products lose about eps * (distance / sd)^2 when tight components lie far from the origin. Given ``centres`` (K, D), the
 features of component k are those of x - centre_k instead, and eta must be stated about these centres: slower, and exact.
+
+Many blocks are spread over the devices that JAX has (``devices``).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import DTypeLike
 
 from bgmm.core import gaussian
+from bgmm.core.devices import Devices, for_blocks
 from bgmm.core.scaling import CHUNK, Scaling
 
 _BLOCK_BYTES = 384 * 1024  # T of a block: between 50 KB and 1 MB the speed is flat, at 10 MB two to three times slower
@@ -40,6 +43,7 @@ class Blocks(NamedTuple):
     weights: Float[Array, "n_blocks b"]
     pattern: Int[Array, " n_blocks"]
     observed: Bool[Array, "m d"] | None  # coordinates seen by each pattern; None when no value is missing
+    devices: Devices = Devices()  # over which the blocks are spread
 
     @property
     def total_weight(self) -> Float[Array, ""]:
@@ -56,7 +60,7 @@ def bucket(n: int) -> int:
 def _block_size(counts: np.ndarray, d: int) -> int:
     """Rows in a block, a power of two unless one block holds everything: small enough for the cache, few padded."""
     p = gaussian.n_statistics(d)
-    largest = int(np.clip(2 ** round(np.log2(_BLOCK_BYTES / (8 * p))), 128, 4096))
+    largest = int(np.clip(2 ** round(np.log2(_BLOCK_BYTES / (8 * p))), 64, 4096))
     if counts.size == 1:
         return min(largest, bucket(int(counts[0])))
     sizes = [2**i for i in range(3, largest.bit_length())]
@@ -89,7 +93,8 @@ def make_blocks(
     rank_in_pattern = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     position = np.empty(n, np.int64)
     position[order] = first_place[pattern_of[order]] + rank_in_pattern
-    n_blocks = bucket(int(blocks_of.sum()))
+    devices = for_blocks(int(blocks_of.sum()))
+    n_blocks = bucket(-(-int(blocks_of.sum()) // devices.n)) * devices.n
     values, c_places = np.zeros((n_blocks, d, b), dtype), np.zeros(n_blocks * b, dtype)
     for start in range(0, n, CHUNK):
         rows, place = x[start : start + CHUNK], position[start : start + CHUNK]
@@ -98,10 +103,11 @@ def make_blocks(
     pattern = np.zeros(n_blocks, np.int64)
     pattern[: blocks_of.sum()] = np.repeat(np.arange(len(observed)), blocks_of)
     blocks = Blocks(
-        x=jnp.asarray(values),
-        weights=jnp.asarray(c_places.reshape(n_blocks, b)),
-        pattern=jnp.asarray(pattern),
+        x=devices.spread(values),
+        weights=devices.spread(c_places.reshape(n_blocks, b)),
+        pattern=devices.spread(pattern),
         observed=None if observed.all() else jnp.asarray(observed),
+        devices=devices,
     )
     return blocks, position
 
@@ -115,16 +121,21 @@ def _patterns(x: np.ndarray) -> tuple[Bool[np.ndarray, "m d"], Int[np.ndarray, "
     return ~np.isnan(x[first]), pattern_of.reshape(-1)
 
 
+def rows_at(blocks: Blocks, place: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+    """The rows in these places, zero where values are missing."""
+    b = blocks.x.shape[2]
+    return np.asarray(blocks.x[place // b, :, place % b])
+
+
 def subsample(blocks: Blocks, n: int, *, rng: np.random.Generator) -> Blocks:
     """Blocks of ``n`` rows drawn without replacement, their weights raised to the total of all rows; or of all, when fewer."""
-    b = blocks.x.shape[2]
     c = np.asarray(blocks.weights).reshape(-1)
     if np.count_nonzero(c) <= n:
         return blocks
     place = np.sort(rng.choice(np.flatnonzero(c), n, replace=False))
-    x = np.asarray(blocks.x)[place // b, :, place % b]
+    x = rows_at(blocks, place)
     if blocks.observed is not None:
-        x = np.where(np.asarray(blocks.observed)[np.asarray(blocks.pattern)[place // b]], x, np.nan)
+        x = np.where(np.asarray(blocks.observed)[np.asarray(blocks.pattern)[place // blocks.x.shape[2]]], x, np.nan)
     return make_blocks(x, c[place] * (c.sum() / c[place].sum()), dtype=blocks.x.dtype)[0]
 
 
@@ -153,8 +164,8 @@ def _logits(eta_b: Float[Array, "k p"], x: Float[Array, "d b"], centres, seen: B
     return jnp.einsum("kp,kpb->kb", eta_b, t), t
 
 
-def _seen(blocks: Blocks, pattern) -> Bool[Array, " d"] | None:
-    return None if blocks.observed is None else blocks.observed[pattern]
+def _seen(observed: Bool[Array, "m d"] | None, pattern) -> Bool[Array, " d"] | None:
+    return None if observed is None else observed[pattern]
 
 
 def _by_pattern(eta: Float[Array, "k p"], blocks: Blocks) -> Float[Array, "m k p"]:
@@ -165,12 +176,19 @@ def _by_pattern(eta: Float[Array, "k p"], blocks: Blocks) -> Float[Array, "m k p
 
 
 def _pass(etas: Float[Array, "m k p"], blocks: Blocks, centres) -> tuple[Float[Array, ""], Float[Array, "m k p"]]:
-    """Log likelihood and its derivative with respect to the natural parameters of every pattern, in one scan."""
+    """Log likelihood and its derivative with respect to the natural parameters of every pattern, in one scan a device."""
+    split = (blocks.x, blocks.weights, blocks.pattern)
+    shared = (etas, blocks.observed, centres)
+    return blocks.devices.on_each(_scan, summed=True)(shared, split)
+
+
+def _scan(shared, split):
+    etas, observed, centres = shared
 
     def step(carry, block):
         total, statistics = carry
         x, c, m = block
-        logits, t = _logits(etas[m], x, centres, _seen(blocks, m))
+        logits, t = _logits(etas[m], x, centres, _seen(observed, m))
         top = logits.max(axis=0)  # finite: a weight of zero has a finite logarithm
         e = jnp.exp(logits - top[None])
         p = e.sum(axis=0)
@@ -179,7 +197,7 @@ def _pass(etas: Float[Array, "m k p"], blocks: Blocks, centres) -> tuple[Float[A
         return (total + c @ (top + jnp.log(p)), statistics.at[m].add(s)), None
 
     start = (jnp.zeros((), etas.dtype), jnp.zeros_like(etas))
-    return jax.lax.scan(step, start, (blocks.x, blocks.weights, blocks.pattern))[0]
+    return jax.lax.scan(step, start, split)[0]
 
 
 @jax.custom_jvp
@@ -205,30 +223,32 @@ def expected_statistics(
     return jax.value_and_grad(log_likelihood)(eta, blocks, centres)
 
 
-def _places(function, eta, blocks: Blocks, centres):
-    """``function(logits)`` of each block, whose last axis is rows, place after place."""
-    etas = _by_pattern(eta, blocks)
+def _places(function, eta, blocks: Blocks, centres, extra):
+    """``function(logits, extra)`` of each block, whose last axis is rows, place after place."""
 
-    @jax.checkpoint
-    def of_block(block):
-        x, m, extra = block
-        return jnp.moveaxis(function(_logits(etas[m], x, centres, _seen(blocks, m))[0], extra), -1, 0)
+    def of_share(shared, split):
+        etas, observed, centres = shared
 
-    def of_all(extra):
-        by_block = jax.lax.map(of_block, (blocks.x, blocks.pattern, extra))
+        @jax.checkpoint
+        def of_block(block):
+            x, m, extra = block
+            return jnp.moveaxis(function(_logits(etas[m], x, centres, _seen(observed, m))[0], extra), -1, 0)
+
+        by_block = jax.lax.map(of_block, split)
         return by_block.reshape(-1, *by_block.shape[2:])
 
-    return of_all
+    shared = (_by_pattern(eta, blocks), blocks.observed, centres)
+    return blocks.devices.on_each(of_share, summed=False)(shared, (blocks.x, blocks.pattern, extra))
 
 
 def log_likelihood_places(eta, blocks: Blocks, centres=None) -> Float[Array, " places"]:
     """log p(x_n) of the row in each place, of its observed part where values are missing; padding has some number too."""
-    return _places(lambda logits, _: logsumexp(logits, axis=0), eta, blocks, centres)(blocks.weights)
+    return _places(lambda logits, _: logsumexp(logits, axis=0), eta, blocks, centres, blocks.weights)
 
 
 def responsibilities(eta, blocks: Blocks, centres=None) -> Float[Array, "places k"]:
     """p(z_n = k | x_n) of the row in each place."""
-    return _places(lambda logits, _: jax.nn.softmax(logits, axis=0), eta, blocks, centres)(blocks.weights)
+    return _places(lambda logits, _: jax.nn.softmax(logits, axis=0), eta, blocks, centres, blocks.weights)
 
 
 def assignments(eta, blocks: Blocks, centres=None, *, key: Array) -> Int[Array, " places"]:
@@ -238,4 +258,4 @@ def assignments(eta, blocks: Blocks, centres=None, *, key: Array) -> Int[Array, 
     def draw(logits, k):
         return jnp.argmax(logits + jax.random.gumbel(k, logits.shape, logits.dtype), axis=0)
 
-    return _places(draw, eta, blocks, centres)(keys)
+    return _places(draw, eta, blocks, centres, keys)

@@ -21,7 +21,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Bool, Float, Int
 
-from bgmm.core import gaussian, one_pass
+from bgmm.core import devices, gaussian, one_pass
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import Target
 from bgmm.engines.chart import whitening
@@ -104,11 +104,11 @@ def distinct(
 def _climb(target: Target, aim: Aim, guesses: Parameters, key: Array) -> Climb:
     n, few = int(np.count_nonzero(target.blocks.weights)), _few_rows(target)
     if n < _WHOLE * few:
-        return _ascend(target, aim, _begin(target, aim, guesses))
+        return _ascend(target, aim, jax.device_get(_begin(target, aim, guesses)))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     sketch = replace(target, blocks=one_pass.subsample(target.blocks, few, rng=rng))
     rough = aim._replace(max_steps=min(aim.max_steps, _GLANCE), tolerance=n / few)  # a nat of the few rows
-    climbs = _ascend(sketch, rough, _begin(sketch, rough, guesses))
+    climbs = _ascend(sketch, rough, jax.device_get(_begin(sketch, rough, guesses)))
     starts = climbs.mixture if _in_closed_form(target, aim) else climbs.z
     return _ascend(target, aim, jax.tree.map(lambda a: a[_promising(climbs, n / few)], starts))
 
@@ -148,11 +148,16 @@ def _in_closed_form(target: Target, aim: Aim) -> bool:
     return target.closed_form is not None and not aim.prior
 
 
-def _for_each(target: Target, function: Callable) -> Callable:
-    """``function`` of every start: side by side while a pass is short, else in turn, so that none waits for the slowest."""
+def _for_each(target: Target, function: Callable, *, spread: bool = True) -> Callable:
+    """``function`` of every start: side by side while a pass is short, else in turn, so that none waits for the slowest.
+
+    Where the rows are not spread over the devices, the starts are, if ``spread``.
+    """
     if target.blocks.weights.size * target.n_components <= _SIDE_BY_SIDE and target.n_dim <= _SHORT:
         return jax.vmap(function)
-    return partial(jax.lax.map, function)
+    if target.blocks.devices.n > 1 or not spread:
+        return partial(jax.lax.map, function)
+    return partial(devices.map_on_each, function)
 
 
 @partial(jax.jit, static_argnames="aim")
@@ -250,4 +255,5 @@ def _to_posterior_mode(target: Target, aim: Aim, starts: Float[Array, "s z"], bu
     if target.n_dim > _SHORT:
         return jax.lax.map(lambda z: of_start((z, whitening(target, z))), starts)
     matrices = jax.lax.map(partial(whitening, target), starts)  # in turn: they factor slowly in a batch
-    return _for_each(target, of_start)((starts, matrices))
+    # each device with its own starts was measured half as fast: their matrices, of megabytes, drive each other from the cache
+    return _for_each(target, of_start, spread=False)((starts, matrices))

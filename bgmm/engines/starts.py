@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from bgmm.core import one_pass
 from bgmm.core.gaussian import Parameters
 from bgmm.core.one_pass import Blocks
 from bgmm.core.target import Target
@@ -36,18 +37,15 @@ def first_guesses(target: Target, n_starts: int, starts: str, start: Parameters 
     return _guesses(x, weights, target.n_components, starts, jax.random.split(key_starts, n_starts))
 
 
-@partial(jax.jit, static_argnames="n")
 def _some_rows(blocks: Blocks, n: int, *, key: Array) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
     """All places as rows and weights when they are few, else ``n`` rows drawn by weight."""
-    b = blocks.x.shape[2]
-    weights = blocks.weights.reshape(-1)
-    if weights.size <= n:
-        place = jnp.arange(weights.size)
-    else:
-        total = jnp.cumsum(weights)
-        place = jnp.searchsorted(total, jax.random.uniform(key, (n,), total.dtype) * total[-1])
-        weights = jnp.ones(n)
-    return blocks.x[place // b, :, place % b].astype(float), weights.astype(float)
+    weights = np.asarray(blocks.weights, float).reshape(-1)
+    place = np.arange(weights.size)
+    if weights.size > n:
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        total = np.cumsum(weights)
+        place, weights = np.searchsorted(total, rng.uniform(0, total[-1], n), side="right"), np.ones(n)
+    return jnp.asarray(one_pass.rows_at(blocks, place), float), jnp.asarray(weights)
 
 
 @partial(jax.jit, static_argnames=("k", "starts"))
