@@ -37,7 +37,7 @@ def bgmm_em(x: np.ndarray, start: Mixture, bits: int) -> Iterate:
 
     double = bits == 64
     with jax.enable_x64(double):
-        blocks = one_pass.make_blocks(x)[0]
+        blocks = one_pass.make_blocks(x, dtype=f"float{bits}")[0]
         factors = np.linalg.cholesky(start.covariances)
         begin = jax.tree.map(jnp.asarray, gaussian.Parameters(np.log(start.weights), start.means, factors))
 
@@ -61,7 +61,7 @@ def bgmm_e_step(x: np.ndarray, start: Mixture, bits: int) -> Iterate:
 
     double = bits == 64
     with jax.enable_x64(double):
-        blocks = one_pass.make_blocks(x)[0]
+        blocks = one_pass.make_blocks(x, dtype=f"float{bits}")[0]
         factors = np.linalg.cholesky(start.covariances)
         eta = gaussian.natural(jax.tree.map(jnp.asarray, gaussian.Parameters(np.log(start.weights), start.means, factors)))
 

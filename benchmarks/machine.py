@@ -69,7 +69,7 @@ def environment(threads: int) -> dict[str, str]:
     one_or_more = {f"{name}_NUM_THREADS": str(threads) for name in _THREAD_VARIABLES}
     eigen = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE")}
-    return kept | one_or_more | {"XLA_FLAGS": eigen, "JAX_PLATFORMS": "cpu"}
+    return kept | one_or_more | {"XLA_FLAGS": eigen, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(threads)}
 
 
 def limits(bits: int, threads: int) -> dict[str, float]:

@@ -42,7 +42,7 @@ def filled(tmp_path_factory):
     (folder / "link.nc").symlink_to("elsewhere.nc")
     xr.Dataset({"a": ("b", [1.0])}).to_netcdf(folder / "other.nc", engine="h5netcdf")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_keep_compiled_programs", lambda: None)
+        patch.setattr(cli, "_prepare_jax", lambda: None)
         assert call("fit", f"{folder}/data.csv", "-k", "2", "--engine", "em", "-o", f"{folder}/fit.nc") == 0
     return folder
 
@@ -51,7 +51,7 @@ def filled(tmp_path_factory):
 def here(filled, monkeypatch):
     """That folder as the working directory; the cache of the tests stays where it is."""
     monkeypatch.chdir(filled)
-    monkeypatch.setattr(cli, "_keep_compiled_programs", lambda: None)
+    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
     return filled
 
 
@@ -272,5 +272,6 @@ def test_compiled_programs_are_kept_in_the_users_cache_where_it_can_be_written(w
         cache.write_text("not a folder")
     monkeypatch.setattr(logging.getLogger("matplotlib"), "setLevel", lambda level: None)
     monkeypatch.setattr(os, "environ", {"XDG_CACHE_HOME": str(cache)})
-    cli._keep_compiled_programs()
+    cli._prepare_jax()
     assert os.environ.get("JAX_COMPILATION_CACHE_DIR") == (f"{cache}/bgmm" if writable else None)
+    assert int(os.environ["JAX_NUM_CPU_DEVICES"]) == min(os.cpu_count() or 1, 16)
