@@ -16,20 +16,22 @@ from bgmm.core import gaussian, one_pass, scaling
 from bgmm.core.checks import check_choice, random_key
 from bgmm.core.precision import in_float64
 from bgmm.core.scaling import Scaling
-from bgmm.core.target import Target, make_target
+from bgmm.core.slots import Slots, make_slots
+from bgmm.core.target import Target, log_volume_of, make_target
 from bgmm.data.table import Table, as_table
 from bgmm.engines.draws import Draws
 from bgmm.engines.em import EM
+from bgmm.engines.gibbs import Gibbs
 from bgmm.engines.nuts import NUTS
 from bgmm.inputs import beginning, check_scale, observation_weights, recording_steps, warn_of_columns
-from bgmm.models import Mixture
+from bgmm.models import Gaussian, Mixture, RandomK
 from bgmm.posterior.evaluate import Evaluation, log_likelihoods, log_volume, occupied
 from bgmm.tree import CLUSTER_DIMS, canonical, dataset, with_about
 
-type Engine = EM | NUTS
+type Engine = EM | Gibbs | NUTS
 type Model = Mixture | Callable[..., None]
 
-ENGINES: dict[str, type[EM] | type[NUTS]] = {"em": EM, "nuts": NUTS}
+ENGINES: dict[str, type[EM] | type[Gibbs] | type[NUTS]] = {"em": EM, "gibbs": Gibbs, "nuts": NUTS}
 _LARGE = 2e7  # numbers in a log_likelihood group (160 MB) from which it is made only when asked for
 
 
@@ -51,7 +53,8 @@ def fit(
     :param model: one of ``bgmm.models``, or any NumPyro program of one argument, the rows, that observes a
         ``bgmm.GaussianMixture``.
     :param x: data (n, d): array, DataFrame or anything alike. NaN is a missing value, and is marginalised.
-    :param engine: "em", "nuts", or a value with settings such as ``bgmm.NUTS(n_draws=2000)``; by default NUTS.
+    :param engine: "em", "nuts", "gibbs", or a value with settings such as ``bgmm.NUTS(n_draws=2000)``; by default Gibbs where
+        the number of components is unknown, else NUTS.
     :param seed: an integer or a JAX key. Equal seeds give equal trees on one machine.
     :param weights: of the observations (n,): a row of weight 2 counts as that row twice.
     :param standardise: whether the model sees standardised rows. By default our models do, plain functions do not.
@@ -65,7 +68,7 @@ def fit(
         ``n_occupied``, what the engine has to say, and ``lp``, the log posterior of the model in its own units.
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
-    settings = _engine(engine)
+    settings = _engine(engine, model)
     check_choice("dtype", dtype, ("float64", "float32"))
     if not callable(model):
         raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
@@ -80,8 +83,9 @@ def fit(
     check_scale(table, units)
     steps = recording_steps(model, table, units, table.values[counted])
     warn_of_columns(table, units, own, steps)
-    target, position = _target(model, table, units, steps, c, own if standardise is None else standardise, dtype)
-    if target.n_components > (n := len(table.values[counted])):
+    make = _slots if isinstance(settings, Gibbs) else _target
+    target, position = make(model, table, units, steps, c, own if standardise is None else standardise, dtype)
+    if not _random_k(model) and target.n_components > (n := len(table.values[counted])):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
@@ -106,10 +110,14 @@ def fit(
     return with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, target))
 
 
-def _engine(engine: str | Engine | None) -> Engine:
-    """Settings from a name or settings."""
+def _random_k(model: Model) -> bool:
+    return isinstance(model, Mixture) and isinstance(model.weights, RandomK)
+
+
+def _engine(engine: str | Engine | None, model: Model) -> Engine:
+    """Settings from a name or settings, or the model's own best engine."""
     if engine is None:
-        return NUTS()
+        return Gibbs() if _random_k(model) else NUTS()
     if isinstance(engine, str):
         if engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)} or a settings value, not {engine!r}")
@@ -117,6 +125,26 @@ def _engine(engine: str | Engine | None) -> Engine:
     if not isinstance(engine, tuple(ENGINES.values())):
         raise ValueError(f"engine must be one of {', '.join(ENGINES)} or a settings value such as bgmm.NUTS(), not {engine!r}")
     return engine
+
+
+def _slots(
+    model: Model, table: Table, units: Scaling, steps: np.ndarray, weights, standardise: bool, dtype: str
+) -> tuple[Slots, np.ndarray]:
+    """The model as slots stated on standardised blocks; and the places of the rows in these."""
+    if not isinstance(model, Mixture):
+        raise ValueError("Gibbs fits a models.Mixture, whose components are alike; use nuts or em for a program of your own")
+    if weights is not None and not np.isin(weights, (0.0, 1.0)).all():
+        raise ValueError("Gibbs assigns whole rows, and weights= has others than 0 and 1; use nuts or em, or repeat the rows")
+    blocks, position = one_pass.make_blocks(table.values, weights, scaling=units, dtype=dtype)
+    scale = np.asarray(units.scale)
+    slots = make_slots(
+        model,
+        blocks=blocks,
+        scaling=scaling.identity(len(table.features)) if standardise else units,
+        recording_step=steps / scale if standardise else steps,
+        log_volume=jnp.zeros(()) if standardise else log_volume_of(blocks, units),
+    )
+    return slots, position
 
 
 def _target(
@@ -132,7 +160,7 @@ def _target(
         blocks=blocks,
         scaling=scaling.identity(len(table.features)) if standardise else units,
         recording_step=(steps / np.asarray(units.scale) if standardise else steps) if own else None,
-        closed_form=model if isinstance(model, Mixture) else None,
+        closed_form=model if isinstance(model, Mixture) and isinstance(model.components, Gaussian) else None,
     )
     return target, position
 
@@ -170,7 +198,7 @@ def _constants(table: Table, units: Scaling, model: Model, steps: np.ndarray, we
     """What the fit took as given, in the units of the data."""
     scale = np.asarray(units.scale)
     values = {"centre": np.asarray(units.centre), "scale": scale, "recording_step": steps}
-    if isinstance(model, Mixture):
+    if isinstance(model, Mixture) and isinstance(model.components, Gaussian):
         values["resolution"] = np.asarray(model.components.resolution(steps / scale)) * scale
     group = xr.Dataset({name: ("feature", value) for name, value in values.items()}, coords={"feature": list(table.features)})
     return group if weights is None else group.assign(observation_weights=("observation", np.asarray(weights, float)))

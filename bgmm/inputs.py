@@ -16,7 +16,7 @@ from bgmm.core.gaussian import Parameters
 from bgmm.core.scaling import Scaling
 from bgmm.data.table import Table
 from bgmm.engines.starts import around, from_labels
-from bgmm.models import Mixture
+from bgmm.models import Gaussian, Mixture
 from bgmm.tree import parameters, posterior_of
 
 _SMALLEST = 1e-140  # standard deviation whose square is still a number with digits
@@ -50,7 +50,8 @@ def check_scale(table: Table, units: Scaling) -> None:
 
 def recording_steps(model: Mixture | Callable, table: Table, units: Scaling, rows: np.ndarray) -> Float[np.ndarray, " d"]:
     """Recording step of each feature in the units of the data: declared by the model, or seen in the data."""
-    declared = model.components.recording_step if isinstance(model, Mixture) else None
+    own = isinstance(model, Mixture) and isinstance(model.components, Gaussian)
+    declared = model.components.recording_step if own else None
     if declared is None:
         return scaling.recording_steps(rows, units)
     d = len(table.features)

@@ -48,13 +48,14 @@ class ClosedForm(Protocol):
         """The mixture that maximises <statistics, eta>."""
 
 
-class _HoldAt(Messenger):
-    """Give each latent site the constrained value that ``values`` holds for it; add up prior and Jacobian."""
+class HoldAt(Messenger):
+    """Give each latent site the value at the unconstrained one that ``values`` holds for it; keep priors and Jacobians."""
 
     def __init__(self, values: dict[str, Array]):
         super().__init__()
         self.values = values
-        self.log_prior = self.log_jacobian = jnp.zeros(())
+        self.log_priors: dict[str, Array] = {}
+        self.log_jacobians: dict[str, Array] = {}
         self.mixture: GaussianMixture | None = None
         self.sites: dict[str, Array] = {}
 
@@ -64,7 +65,7 @@ class _HoldAt(Messenger):
         transform = biject_to(msg["fn"].support)
         z = self.values[msg["name"]]
         msg["value"] = transform(z)
-        self.log_jacobian += jnp.sum(transform.log_abs_det_jacobian(z, msg["value"]))
+        self.log_jacobians[msg["name"]] = jnp.sum(transform.log_abs_det_jacobian(z, msg["value"]))
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
         if msg["type"] == "deterministic":
@@ -76,7 +77,7 @@ class _HoldAt(Messenger):
             self.mixture = mixture
             return
         log_p = msg["fn"].log_prob(msg["value"])
-        self.log_prior += jnp.sum(log_p if msg["scale"] is None else msg["scale"] * log_p)
+        self.log_priors[msg["name"]] = jnp.sum(log_p if msg["scale"] is None else msg["scale"] * log_p)
         if not msg["is_observed"]:
             self.sites[msg["name"]] = msg["value"]
 
@@ -122,12 +123,13 @@ class Target:
             size = int(np.prod(shape))
             values[name] = z[start : start + size].reshape(shape)
             start += size
-        point = _HoldAt(values)
+        point = HoldAt(values)
         with point, numpyro.handlers.seed(rng_seed=0):
             self.program(*self.arguments)
         if point.mixture is None:
             raise ValueError(_NO_MIXTURE)
-        return Traced(point.log_prior, point.log_jacobian, point.mixture.parameters, point.sites)
+        log_prior, log_jacobian = (sum(p.values(), jnp.zeros(())) for p in (point.log_priors, point.log_jacobians))
+        return Traced(log_prior, log_jacobian, point.mixture.parameters, point.sites)
 
     def mixture(self, z: Float[Array, " z"]) -> Parameters:
         """The observed mixture at z, in the units of the blocks."""
@@ -188,19 +190,24 @@ def make_target(
     layout, n_components = found
     if not layout:
         raise ValueError("the model has no latent site to fit; declare the unknown parameters with numpyro.sample")
-    log_scale = np.log(np.asarray(scaling.scale))
-    observed = np.ones((1, len(log_scale))) if blocks.observed is None else np.asarray(blocks.observed, float)
-    in_blocks = (observed @ log_scale)[np.asarray(blocks.pattern)]
     return Target(
         arguments=arguments,
         blocks=blocks,
         scaling=Scaling(*(jnp.asarray(a) for a in scaling)),
-        log_volume=jnp.asarray(-(np.asarray(blocks.weights).sum(1) @ in_blocks)),
+        log_volume=log_volume_of(blocks, scaling),
         program=program,
         layout=layout,
         n_components=n_components,
         closed_form=closed_form,
     )
+
+
+def log_volume_of(blocks: Blocks, scaling: Scaling) -> Float[Array, ""]:
+    """Log density of the rows in units that ``scaling`` standardises, less that in those of the blocks."""
+    log_scale = np.log(np.asarray(scaling.scale))
+    observed = np.ones((1, len(log_scale))) if blocks.observed is None else np.asarray(blocks.observed, float)
+    in_blocks = (observed @ log_scale)[np.asarray(blocks.pattern)]
+    return jnp.asarray(-(np.asarray(blocks.weights).sum(1) @ in_blocks))
 
 
 def _layout(trace: dict[str, dict[str, Any]]) -> tuple[tuple[str, tuple[int, ...]], ...]:
