@@ -78,16 +78,17 @@ def _move(density: Callable, z: Array, step: Array, onto: Callable, *, key: Arra
     p = jax.random.normal(key_p, z.shape, z.dtype)
     epsilon = step * jax.random.uniform(key_step, (), z.dtype, 0.8, 1.2)
     value_and_gradient = jax.value_and_grad(density)
-    value, gradient = value_and_gradient(z)
 
-    def leapfrog(_, carry):
-        x, p, _, gradient = carry
-        p = p + 0.5 * epsilon * onto(gradient, True)
-        x = x + epsilon * onto(p, False)
-        there, gradient = value_and_gradient(x)
-        return x, p + 0.5 * epsilon * onto(gradient, True), there, gradient
+    def leapfrog(t, carry):
+        """Kick and drift; the first kick and the last are half as strong, and no drift follows the last."""
+        x, p, start, _ = carry
+        value, gradient = value_and_gradient(x)
+        last = t == LEAPFROGS
+        p = p + jnp.where((t == 0) | last, 0.5, 1.0) * epsilon * onto(gradient, True)
+        return jnp.where(last, x, x + epsilon * onto(p, False)), p, jnp.where(t == 0, value, start), value
 
-    x, p_end, there, _ = jax.lax.fori_loop(0, LEAPFROGS, leapfrog, (z, p, value, gradient))
+    zero = jnp.zeros((), z.dtype)
+    x, p_end, value, there = jax.lax.fori_loop(0, LEAPFROGS + 1, leapfrog, (z, p, zero, zero))
     log_ratio = there - value + 0.5 * (p @ p - p_end @ p_end)
     probability = jnp.where(jnp.isfinite(log_ratio), jnp.exp(jnp.minimum(log_ratio, 0.0)), 0.0)
     return jnp.where(jax.random.uniform(key_accept, (), z.dtype) < probability, x, z), probability

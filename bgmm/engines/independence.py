@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
+from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
 from bgmm.core import gaussian
@@ -21,7 +21,7 @@ from bgmm.core.slots import Slots
 from bgmm.engines.frame import Frame, coordinates, shrunk_covariance
 from bgmm.engines.hmc import log_density
 
-_MATCH = 4  # Gauss-Newton steps towards the rows' mean and covariance
+_MATCH = 4  # steps towards the rows' mean and covariance
 _CLIMB = 4  # steps of Fisher scoring towards the mode
 _LONGEST = 3.0  # of a step, in the prior's standard deviations
 
@@ -52,36 +52,30 @@ def independence(
     prior = 1 / jnp.square(frame.sd)
     mean = jnp.where(n > 0, gaussian.moments(statistics[None])[1][0], 0.0)
     Lh = jnp.linalg.cholesky(shrunk_covariance(frame, statistics))
-    whiten = partial(solve_triangular, Lh, lower=True)
     i, j = np.tril_indices(d, -1)
 
-    def residual(z):
-        """Distance from the rows' moments, in standard errors."""
+    def towards_moments(z):
+        """The rows' mean and covariance in the coordinates about z."""
         component = slots.component(z, h)
         mixture = slots.parameters(component.mean, component.scale_tril)
-        B = whiten(mixture.scale_tril[0])
-        entries = [whiten(mixture.means[0] - mean), jnp.sqrt(2.0) * jnp.log(jnp.diagonal(B)), B[i, j]]
-        return jnp.sqrt(n) * jnp.concatenate(entries)
+        whiten = partial(solve_triangular, mixture.scale_tril[0], lower=True)
+        B = whiten(Lh)
+        return jnp.concatenate([whiten(mean - mixture.means[0]), jnp.sqrt(2.0) * jnp.log(jnp.diagonal(B)), B[i, j]])
 
-    def step(z, gradient, J):
-        M = jnp.linalg.cholesky(J.T @ J + jnp.diag(prior))
-        dz = solve_triangular(M.T, solve_triangular(M, gradient, lower=True), lower=False)
+    def step(t, carry):
+        """One step, and the precision at the point that it starts from."""
+        z, _ = carry
+        J = jax.jacfwd(lambda x: coordinates(slots, x, h, z))(z)
+        M = jnp.linalg.cholesky(n * J.T @ J + jnp.diag(prior))
+        to_match = n * J.T @ towards_moments(z) - prior * (z - frame.centre)
+        to_climb = jax.grad(lambda z: log_density(slots, z, h, statistics, power))(z)
+        dz = cho_solve((M, True), jnp.where(t < _MATCH, to_match, to_climb))
         longest = jnp.max(jnp.abs(dz) / frame.sd)
         dz = dz * jnp.minimum(1.0, _LONGEST / jnp.maximum(longest, _LONGEST))
-        return jnp.where(jnp.isfinite(dz).all(), z + dz, z)
+        moving = jnp.isfinite(dz).all() & (t < _MATCH + _CLIMB)
+        return jnp.where(moving, z + dz, z), M
 
-    def match(_, z):
-        J = jax.jacfwd(residual)(z)
-        return step(z, -J.T @ residual(z) - prior * (z - frame.centre), J)
-
-    def information(z):
-        return jnp.sqrt(n) * jax.jacfwd(lambda x: coordinates(slots, x, h, z))(z)
-
-    def climb(_, z):
-        return step(z, jax.grad(lambda z: log_density(slots, z, h, statistics, power))(z), information(z))
-
-    z = jax.lax.fori_loop(0, _CLIMB, climb, jax.lax.fori_loop(0, _MATCH, match, frame.centre))
-    J = information(z)
-    M = jnp.linalg.cholesky(J.T @ J + jnp.diag(prior))
+    start = (frame.centre, jnp.diag(jnp.sqrt(prior)))
+    z, M = jax.lax.fori_loop(0, _MATCH + _CLIMB + 1, step, start)
     good = jnp.isfinite(M).all()
-    return Normal(jnp.where(good, z, frame.centre), jnp.where(good, M, jnp.diag(jnp.sqrt(prior))))
+    return Normal(jnp.where(good, z, frame.centre), jnp.where(good, M, start[1]))

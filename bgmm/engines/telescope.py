@@ -78,3 +78,4 @@ def draw_log_weights(
     m = counts.shape[0]
     log_gamma = jax.random.loggamma(key, shares(weights, alpha, jnp.asarray(k, float)) + counts)
     return jax.nn.log_softmax(jnp.where(jnp.arange(m) < k, log_gamma, -jnp.inf))
+
