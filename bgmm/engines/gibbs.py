@@ -227,16 +227,14 @@ def _first_states(slots: Slots, frame: Frame, x, c, k: Int[Array, " c"], keys: A
         log_alpha = jnp.zeros(())
 
     def of_chain(k, key):
-        key_seed, key_rows, key_w, key_z = jax.random.split(key, 4)
+        key_seed, key_rows = jax.random.split(key)
         means, distance = seeds(x, c, m, key=key_seed)
         spheres = around(means, distance)
         there = jnp.where(jnp.arange(m) < k, 0.0, -jnp.inf)
         eta = gaussian.natural(spheres._replace(log_weights=jnp.zeros(m))).at[:, 0].add(there)
         statistics = one_pass.drawn(eta, slots.blocks, key=key_rows).statistics
-        log_w = telescope.draw_log_weights(slots.model.weights, statistics[:, 0], k, jnp.exp(log_alpha), key=key_w)
         z = jax.vmap(lambda s: independence(slots, frame, s, frame.shared, one).centre)(statistics)
-        unseen = jax.vmap(lambda key: slots.draw(frame.shared, key=key)[0])(jax.random.split(key_z, m))
-        return State(k, log_w, jnp.where(statistics[:, :1] > 0, z, unseen), frame.shared, log_alpha)
+        return State(k, jax.nn.log_softmax(there + jnp.log(statistics[:, 0] + 1)), z, frame.shared, log_alpha)
 
     return jax.vmap(of_chain)(k, keys)
 

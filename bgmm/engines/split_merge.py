@@ -85,8 +85,8 @@ def split_or_merge(
     other = jnp.where(split, jnp.argmax(empty), b)
     two = counts.at[a].set(statistics[0, 0]).at[other].set(statistics[1, 0])
     one = counts.at[a].set(statistics[2, 0]).at[other].set(0.0)
-    log_p = logsumexp(log_joint(weights, two, alpha)) - logsumexp(log_joint(weights, one, alpha))
-    log_ratio = jnp.where(split, 1.0, -1.0) * (log_p + log_g[0] + log_g[1] - log_g[2] - log_r)
+    log_p = jax.vmap(lambda counts: logsumexp(log_joint(weights, counts, alpha)))(jnp.stack([two, one]))
+    log_ratio = jnp.where(split, 1.0, -1.0) * (log_p[0] - log_p[1] + log_g[0] + log_g[1] - log_g[2] - log_r)
     accept = (jnp.log(jax.random.uniform(key_accept)) < log_ratio) & (~split | empty.any())
 
     rows = jnp.where(inside > 0, jnp.where(split & ~first.reshape(inside.shape), other, a), at.rows)
