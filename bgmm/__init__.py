@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bgmm.engines.em import EM as EM
     from bgmm.engines.nuts import NUTS as NUTS
     from bgmm.fitting import fit as fit
+    from bgmm.from_draws import from_draws as from_draws
     from bgmm.posterior.occupied import n_occupied as n_occupied
     from bgmm.posterior.partition import credible_ball as credible_ball
     from bgmm.posterior.partition import partition as partition
@@ -40,6 +41,7 @@ _HOME = {
     "co_clustering": "bgmm.posterior.together",
     "credible_ball": "bgmm.posterior.partition",
     "fit": "bgmm.fitting",
+    "from_draws": "bgmm.from_draws",
     "galaxies": "bgmm.data.examples",
     "load": "bgmm.tree",
     "log_density": "bgmm.posterior.predict",
