@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bgmm.engines.nuts import NUTS as NUTS
     from bgmm.fitting import fit as fit
     from bgmm.from_draws import from_draws as from_draws
+    from bgmm.posterior.occupied import n_components as n_components
     from bgmm.posterior.occupied import n_occupied as n_occupied
     from bgmm.posterior.partition import credible_ball as credible_ball
     from bgmm.posterior.partition import partition as partition
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bgmm.posterior.predict import sample as sample
     from bgmm.posterior.relabel import relabel as relabel
     from bgmm.posterior.together import co_clustering as co_clustering
+    from bgmm.prior import prior_n_occupied as prior_n_occupied
     from bgmm.show.partitions import plot_co_clustering as plot_co_clustering
     from bgmm.show.partitions import plot_credible_ball as plot_credible_ball
     from bgmm.show.partitions import plot_membership as plot_membership
@@ -46,6 +48,7 @@ _HOME = {
     "load": "bgmm.tree",
     "log_density": "bgmm.posterior.predict",
     "membership": "bgmm.posterior.predict",
+    "n_components": "bgmm.posterior.occupied",
     "n_occupied": "bgmm.posterior.occupied",
     "old_faithful": "bgmm.data.examples",
     "partition": "bgmm.posterior.partition",
@@ -55,6 +58,7 @@ _HOME = {
     "plot_membership": "bgmm.show.partitions",
     "plot_occupied": "bgmm.show.plots",
     "posterior_predictive": "bgmm.posterior.predict",
+    "prior_n_occupied": "bgmm.prior",
     "relabel": "bgmm.posterior.relabel",
     "sample": "bgmm.posterior.predict",
     "save": "bgmm.tree",

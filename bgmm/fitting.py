@@ -24,6 +24,7 @@ from bgmm.engines.nuts import NUTS
 from bgmm.inputs import beginning, check_scale, observation_weights, recording_steps, warn_of_columns
 from bgmm.models import Mixture
 from bgmm.posterior.evaluate import Evaluation, log_likelihoods, log_volume, occupied
+from bgmm.prior import count_prior
 from bgmm.tree import CLUSTER_DIMS, canonical, dataset, with_about
 
 type Engine = EM | NUTS
@@ -173,6 +174,8 @@ def _constants(table: Table, units: Scaling, model: Model, steps: np.ndarray, we
     if isinstance(model, Mixture):
         values["resolution"] = np.asarray(model.components.resolution(steps / scale)) * scale
     group = xr.Dataset({name: ("feature", value) for name, value in values.items()}, coords={"feature": list(table.features)})
+    if isinstance(model, Mixture):
+        group = group.merge(count_prior(model))
     return group if weights is None else group.assign(observation_weights=("observation", np.asarray(weights, float)))
 
 

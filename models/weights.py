@@ -30,6 +30,15 @@ class Dirichlet:
         check_count("n_components", self.n_components)
         check_positive("concentration", self.concentration)
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether the concentration is shared out among the components."""
+        return False
+
+    def log_prior_k(self) -> Float[Array, " k"]:
+        """Log prior probability of each number of components, 1 .. n_components."""
+        return jnp.where(jnp.arange(1, self.n_components + 1) == self.n_components, 0.0, -jnp.inf)
+
     def declare(self) -> Float[Array, " k"]:
         """Sample the weights: inside a NumPyro program only."""
         if self.n_components == 1:
