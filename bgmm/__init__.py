@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from bgmm.posterior.predict import membership as membership
     from bgmm.posterior.predict import posterior_predictive as posterior_predictive
     from bgmm.posterior.predict import sample as sample
+    from bgmm.posterior.prune import prune as prune
     from bgmm.posterior.relabel import relabel as relabel
     from bgmm.posterior.together import co_clustering as co_clustering
+    from bgmm.posterior.uncertainty import uncertainty as uncertainty
     from bgmm.prior import prior_n_occupied as prior_n_occupied
     from bgmm.show.partitions import plot_co_clustering as plot_co_clustering
     from bgmm.show.partitions import plot_credible_ball as plot_credible_ball
@@ -59,9 +61,11 @@ _HOME = {
     "plot_occupied": "bgmm.show.plots",
     "posterior_predictive": "bgmm.posterior.predict",
     "prior_n_occupied": "bgmm.prior",
+    "prune": "bgmm.posterior.prune",
     "relabel": "bgmm.posterior.relabel",
     "sample": "bgmm.posterior.predict",
     "save": "bgmm.tree",
+    "uncertainty": "bgmm.posterior.uncertainty",
 }
 
 __all__ = [*sorted(_HOME), "models"]  # noqa: PLE0604 (all of them strings)

@@ -7,7 +7,8 @@ and J the Jacobian of z -> sites,
     log posterior(z) = log prior(sites(z)) [+ log|det J(z)|] + L(eta(m(z))).
 
 With the Jacobian it is the density of z, which samplers and Laplace need; without it, that of the sites, whose maximum is
-the MAP estimate.
+the MAP estimate. Under a Dirichlet prior of concentration under one that density has no bound where a weight vanishes; with a
+``least_weight`` e, the K weights on a simplex are e + (1 - K e) times what z says, so that none is less than e.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from jaxtyping import Array, Float
-from numpyro.distributions import Distribution, ExpandedDistribution, biject_to
+from numpyro.distributions import Distribution, ExpandedDistribution, biject_to, constraints
 from numpyro.primitives import Messenger
 
 from bgmm.core import gaussian, one_pass
@@ -51,9 +52,10 @@ class ClosedForm(Protocol):
 class _HoldAt(Messenger):
     """Give each latent site the constrained value that ``values`` holds for it; add up prior and Jacobian."""
 
-    def __init__(self, values: dict[str, Array]):
+    def __init__(self, values: dict[str, Array], least_weight: Float[Array, ""]):
         super().__init__()
         self.values = values
+        self.least_weight = least_weight
         self.log_prior = self.log_jacobian = jnp.zeros(())
         self.mixture: GaussianMixture | None = None
         self.sites: dict[str, Array] = {}
@@ -65,6 +67,9 @@ class _HoldAt(Messenger):
         z = self.values[msg["name"]]
         msg["value"] = transform(z)
         self.log_jacobian += jnp.sum(transform.log_abs_det_jacobian(z, msg["value"]))
+        if msg["fn"].support is constraints.simplex:
+            e = self.least_weight
+            msg["value"] = e + (1 - msg["value"].shape[-1] * e) * msg["value"]
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
         if msg["type"] == "deterministic":
@@ -98,6 +103,7 @@ class Target:
     blocks: Blocks  # the standardised rows
     scaling: Scaling  # from the program's units to those of the blocks
     log_volume: Float[Array, ""]  # log density of the rows in the program's units less that in the blocks'
+    least_weight: Float[Array, ""]  # zero, except where the mode of a density of weights is sought
     program: Callable = field(metadata={"static": True})
     layout: tuple[tuple[str, tuple[int, ...]], ...] = field(metadata={"static": True})  # latent sites, unconstrained shapes
     n_components: int = field(metadata={"static": True})
@@ -122,7 +128,7 @@ class Target:
             size = int(np.prod(shape))
             values[name] = z[start : start + size].reshape(shape)
             start += size
-        point = _HoldAt(values)
+        point = _HoldAt(values, self.least_weight)
         with point, numpyro.handlers.seed(rng_seed=0):
             self.program(*self.arguments)
         if point.mixture is None:
@@ -196,6 +202,7 @@ def make_target(
         blocks=blocks,
         scaling=Scaling(*(jnp.asarray(a) for a in scaling)),
         log_volume=jnp.asarray(-(np.asarray(blocks.weights).sum(1) @ in_blocks)),
+        least_weight=jnp.zeros(()),
         program=program,
         layout=layout,
         n_components=n_components,

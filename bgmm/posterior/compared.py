@@ -48,6 +48,8 @@ def of_mixtures(tree: xr.DataTree) -> Compared:
     if "components" in tree.children:
         given = occupied_of(tree)
         held = np.exp(mixture.log_weights) > 0 if given is None else given.reshape(held.shape)
+    elif "sample_stats" in tree.children and "present" in tree["sample_stats"]:
+        held = tree["sample_stats"]["present"].to_numpy().reshape(held.shape)
     component, counts = _occupied_first(held)
     rows = _rows(tree, mixture, scaling, component, counts)
     p = np.empty((len(component), len(rows), component.shape[1]), np.float32)

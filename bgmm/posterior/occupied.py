@@ -11,7 +11,7 @@ from bgmm.core.checks import random_key
 from bgmm.core.precision import in_float64
 from bgmm.core.urn import n_occupied_probabilities
 from bgmm.posterior.evaluate import evaluation, occupied
-from bgmm.tree import has_mixtures, mixtures_of
+from bgmm.tree import about, has_mixtures, mixtures_of
 
 
 @in_float64
@@ -54,7 +54,8 @@ def n_components(tree: xr.DataTree) -> xr.DataArray:
         raise ValueError("this tree holds assignments alone, which know nothing of empty components; ask for n_occupied")
     posterior = tree["posterior"].to_dataset()
     largest = mixtures_of(tree).sizes["cluster"]
-    counts = posterior["n_components"].to_numpy() if "n_components" in posterior else np.array([largest])
+    fixed = np.array([about(tree).get("n_components", largest)])
+    counts = posterior["n_components"].to_numpy() if "n_components" in posterior else fixed
     given = _priors(tree)
     return _table("n_components", counts, None if given is None else given["prior_n_components"].to_numpy(), largest)
 
