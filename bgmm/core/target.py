@@ -65,11 +65,11 @@ class _HoldAt(Messenger):
             return
         transform = biject_to(msg["fn"].support)
         z = self.values[msg["name"]]
-        msg["value"] = transform(z)
-        self.log_jacobian += jnp.sum(transform.log_abs_det_jacobian(z, msg["value"]))
+        value = transform(z)
+        self.log_jacobian += jnp.sum(transform.log_abs_det_jacobian(z, value))
         if msg["fn"].support is constraints.simplex:
-            e = self.least_weight
-            msg["value"] = e + (1 - msg["value"].shape[-1] * e) * msg["value"]
+            value = self.least_weight + (1 - value.shape[-1] * self.least_weight) * value
+        msg["value"] = value
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
         if msg["type"] == "deterministic":

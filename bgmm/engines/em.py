@@ -6,7 +6,9 @@ and a family that has one, it is the closed form instead. ``climb`` says how few
 
 A prior of few clusters, with a concentration under one, has no mode: its density grows without bound as a weight vanishes.
 Weights of at least a hundredth of a row are sought then, and components that end there are said to be emptied; such a prior
-rewards each of them with about (1 - concentration) log(100 n) nats, n the rows that it would have had.
+rewards each of them with about (1 - concentration) log(100 n) nats, n the rows that it would have had. That is less than a
+component gains by a shape of its own for some rows, so the mode of an overfitted mixture still uses most of what it is given:
+how many clusters there are is a question for draws, not for a mode.
 """
 
 from __future__ import annotations

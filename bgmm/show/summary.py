@@ -22,7 +22,8 @@ def summary_text(tree: xr.DataTree) -> str:
     tree = relabelled(tree)
     sizes = tree["sample_stats"]["agreement"].sizes
     single = sizes["chain"] * sizes["draw"] == 1
-    parts = [_heading(tree), _occupied_line(tree), _pruned_line(tree), _modes_line(tree), _clusters_line(tree)]
+    parts = [_heading(tree), _occupied_line(tree), _emptied_line(tree), _pruned_line(tree)]
+    parts += [_modes_line(tree), _clusters_line(tree)]
     if has_mixtures(tree):
         listed = xr.DataTree.from_dict({"posterior": _listed(tree, _RARE)})
         table = az.summary(listed, kind="stats" if single else "all")
@@ -138,6 +139,11 @@ def _clusters_line(tree: xr.DataTree) -> str | None:
     listed = [f"{k} in {share:.0%}" for k, share in enumerate(presence) if share >= _RARE]
     rare = len(presence) - len(listed)
     return f"clusters, and the draws that have them: {', '.join(listed)}" + f"; {rare} more in under {_RARE:.0%}" * (rare > 0)
+
+
+def _emptied_line(tree: xr.DataTree) -> str | None:
+    n = int(tree["sample_stats"]["n_emptied"].max()) if "n_emptied" in tree["sample_stats"] else 0
+    return f"emptied: the weight{'s' * (n > 1)} of {n} component{'s' * (n > 1)} vanished" if n else None
 
 
 def _pruned_line(tree: xr.DataTree) -> str | None:
