@@ -25,13 +25,15 @@ from bgmm.engines.gibbs import Gibbs
 from bgmm.engines.nuts import NUTS
 from bgmm.inputs import beginning, check_scale, observation_weights, recording_steps, warn_of_columns
 from bgmm.models import Gaussian, Mixture, RandomK
-from bgmm.posterior.evaluate import Evaluation, log_likelihoods, log_volume, occupied
+from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, log_volume, occupied
+from bgmm.prior import count_prior
 from bgmm.tree import CLUSTER_DIMS, canonical, dataset, with_about
 
 type Engine = EM | Gibbs | NUTS
 type Model = Mixture | Callable[..., None]
 
 ENGINES: dict[str, type[EM] | type[Gibbs] | type[NUTS]] = {"em": EM, "gibbs": Gibbs, "nuts": NUTS}
+_POINTS = 5  # at which log densities are kept for the diagnostics
 _LARGE = 2e7  # numbers in a log_likelihood group (160 MB) from which it is made only when asked for
 
 
@@ -99,11 +101,14 @@ def fit(
     centred = gaussian.needs_own_centres(flat, dtype)
     at = Evaluation(flat, target.blocks, position, log_volume(table.values, units), centred)
     shape = draws.mixture.means.shape[:2]
-    k_plus = occupied(at, key=key_occupied).sum(1).reshape(shape)
+    if "n_occupied" not in draws.stats:
+        draws.stats["n_occupied"] = occupied(at, key=key_occupied).sum(1).reshape(shape)
+    if n_draws > 1:
+        points = _fixed_points(table.values[counted], units)
+        draws.stats["log_density"] = log_likelihoods(at_rows(flat, units, points)).reshape(*shape, -1)
+        draws.dims["log_density"] = ["chain", "draw", "point"]
     wanted = n_draws * len(table.values) <= _LARGE if log_likelihood is None else log_likelihood
-    groups = _groups(draws, table, units, {} if own else draws.sites, k_plus) | {
-        "constant_data": _constants(table, units, model, steps, weights)
-    }
+    groups = _groups(draws, table, units, own) | {"constant_data": _constants(table, units, model, steps, weights)}
     if wanted:
         rows = log_likelihoods(at).reshape(*shape, -1)
         groups["log_likelihood"] = dataset({"x": rows}, {"x": ["observation"]}, table.features)
@@ -117,13 +122,15 @@ def _random_k(model: Model) -> bool:
 def _engine(engine: str | Engine | None, model: Model) -> Engine:
     """Settings from a name or settings, or the model's own best engine."""
     if engine is None:
-        return Gibbs() if _random_k(model) else NUTS()
+        engine = Gibbs() if _random_k(model) else NUTS()
     if isinstance(engine, str):
         if engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)} or a settings value, not {engine!r}")
-        return ENGINES[engine]()
+        engine = ENGINES[engine]()
     if not isinstance(engine, tuple(ENGINES.values())):
         raise ValueError(f"engine must be one of {', '.join(ENGINES)} or a settings value such as bgmm.NUTS(), not {engine!r}")
+    if _random_k(model) and not isinstance(engine, Gibbs):
+        raise ValueError(f"{type(engine).__name__} needs a given number of components, and here it is unknown; use gibbs")
     return engine
 
 
@@ -165,20 +172,29 @@ def _target(
     return target, position
 
 
-def _groups(
-    draws: Draws, table: Table, units: Scaling, sites: dict[str, np.ndarray], k_plus: np.ndarray
-) -> dict[str, xr.Dataset]:
-    """The groups that describe the draws."""
-    variables = canonical(units.out_of(draws.mixture))
-    dims = {name: CLUSTER_DIMS[name] for name in variables}
-    for name, value in sites.items():
+def _fixed_points(rows: np.ndarray, units: Scaling) -> np.ndarray:
+    """A few rows, spread along the direction in which the data vary most: where densities are compared between chains."""
+    standard = np.nan_to_num(units.standardise(rows[: scaling.CHUNK]))
+    along = standard @ np.linalg.eigh(standard.T @ standard)[1][:, -1]
+    return rows[np.argsort(along, kind="stable")[np.linspace(0, len(along) - 1, _POINTS).astype(int)]]
+
+
+def _groups(draws: Draws, table: Table, units: Scaling, own: bool) -> dict[str, xr.Dataset]:
+    """The groups that describe the draws; where the number of components varies, the mixtures have one of their own."""
+    mixtures = canonical(units.out_of(draws.mixture))
+    dims = {name: CLUSTER_DIMS[name] for name in mixtures}
+    stats = {name: value for name, value in draws.stats.items() if name not in ("log_prior", "occupied")}
+    varying = "n_components" in draws.sites
+    variables = {} if varying else dict(mixtures)
+    for name, value in draws.sites.items() if not own or "occupied" in draws.stats else ():
         if name not in variables:
             variables[name] = value
         elif value.shape != variables[name].shape or not np.allclose(value, variables[name]):
             variables[f"{name}_site"] = value
-    stats = {name: value for name, value in draws.stats.items() if name != "log_prior"} | {"n_occupied": k_plus}
+    if varying:
+        variables["n_occupied"] = stats["n_occupied"]
     groups = {
-        "posterior": dataset(variables, dims, table.features),
+        "posterior": dataset(variables, {} if varying else dims, table.features),
         "sample_stats": xr.merge(
             [
                 dataset({n: v for n, v in stats.items() if n not in draws.dims}, {}, table.features),
@@ -189,6 +205,10 @@ def _groups(
             {name: ("observation", column) for name, column in zip(table.features, table.values.T, strict=True)}
         ),
     }
+    if varying:
+        groups["components"] = dataset(
+            mixtures | {"occupied": draws.stats["occupied"]}, dims | {"occupied": ["cluster"]}, table.features
+        )
     if "log_prior" in draws.stats:
         groups["log_prior"] = dataset({"log_prior": draws.stats["log_prior"]}, {}, table.features)
     return groups
@@ -201,6 +221,8 @@ def _constants(table: Table, units: Scaling, model: Model, steps: np.ndarray, we
     if isinstance(model, Mixture) and isinstance(model.components, Gaussian):
         values["resolution"] = np.asarray(model.components.resolution(steps / scale)) * scale
     group = xr.Dataset({name: ("feature", value) for name, value in values.items()}, coords={"feature": list(table.features)})
+    if isinstance(model, Mixture):
+        group = group.merge(count_prior(model))
     return group if weights is None else group.assign(observation_weights=("observation", np.asarray(weights, float)))
 
 

@@ -17,7 +17,7 @@ from bgmm.core.scaling import Scaling
 from bgmm.data.table import Table
 from bgmm.engines.starts import around, from_labels
 from bgmm.models import Gaussian, Mixture
-from bgmm.tree import parameters, posterior_of
+from bgmm.tree import mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square is still a number with digits
 
@@ -112,6 +112,6 @@ def _of_tree(tree: xr.DataTree, units: Scaling, k: int, d: int) -> Parameters:
     if mixture.means.shape[1:] != (k, d):
         there = "{} components of {} features".format(*mixture.means.shape[1:])
         raise ValueError(f"start is a tree with {there}, and the model has {k} components of {d} features")
-    stats = tree["sample_stats"] if "sample_stats" in tree.children else posterior_of(tree)
+    stats = tree["sample_stats"] if "sample_stats" in tree.children else mixtures_of(tree)
     best = int(stats["lp"].to_numpy().argmax()) if "lp" in stats else len(mixture.means) - 1
     return units.into(own.out_of(jax.tree.map(lambda a: np.asarray(a)[best], mixture)))

@@ -7,7 +7,8 @@ and J the Jacobian of z -> sites,
     log posterior(z) = log prior(sites(z)) [+ log|det J(z)|] + L(eta(m(z))).
 
 With the Jacobian it is the density of z, which samplers and Laplace need; without it, that of the sites, whose maximum is
-the MAP estimate.
+the MAP estimate. Under a Dirichlet prior of concentration under one that density has no bound where a weight vanishes; with a
+``least_weight`` e, the K weights on a simplex are e + (1 - K e) times what z says, so that none is less than e.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from jaxtyping import Array, Float
-from numpyro.distributions import Distribution, ExpandedDistribution, biject_to
+from numpyro.distributions import Distribution, ExpandedDistribution, biject_to, constraints
 from numpyro.primitives import Messenger
 
 from bgmm.core import gaussian, one_pass
@@ -51,9 +52,10 @@ class ClosedForm(Protocol):
 class HoldAt(Messenger):
     """Give each latent site the value at the unconstrained one that ``values`` holds for it; keep priors and Jacobians."""
 
-    def __init__(self, values: dict[str, Array]):
+    def __init__(self, values: dict[str, Array], least_weight: float | Float[Array, ""] = 0.0):
         super().__init__()
         self.values = values
+        self.least_weight = least_weight
         self.log_priors: dict[str, Array] = {}
         self.log_jacobians: dict[str, Array] = {}
         self.mixture: GaussianMixture | None = None
@@ -64,8 +66,11 @@ class HoldAt(Messenger):
             return
         transform = biject_to(msg["fn"].support)
         z = self.values[msg["name"]]
-        msg["value"] = transform(z)
-        self.log_jacobians[msg["name"]] = jnp.sum(transform.log_abs_det_jacobian(z, msg["value"]))
+        value = transform(z)
+        self.log_jacobians[msg["name"]] = jnp.sum(transform.log_abs_det_jacobian(z, value))
+        if msg["fn"].support is constraints.simplex:
+            value = self.least_weight + (1 - value.shape[-1] * self.least_weight) * value
+        msg["value"] = value
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
         if msg["type"] == "deterministic":
@@ -99,6 +104,7 @@ class Target:
     blocks: Blocks  # the standardised rows
     scaling: Scaling  # from the program's units to those of the blocks
     log_volume: Float[Array, ""]  # log density of the rows in the program's units less that in the blocks'
+    least_weight: Float[Array, ""]  # zero, except where the mode of a density of weights is sought
     program: Callable = field(metadata={"static": True})
     layout: tuple[tuple[str, tuple[int, ...]], ...] = field(metadata={"static": True})  # latent sites, unconstrained shapes
     n_components: int = field(metadata={"static": True})
@@ -123,7 +129,7 @@ class Target:
             size = int(np.prod(shape))
             values[name] = z[start : start + size].reshape(shape)
             start += size
-        point = HoldAt(values)
+        point = HoldAt(values, self.least_weight)
         with point, numpyro.handlers.seed(rng_seed=0):
             self.program(*self.arguments)
         if point.mixture is None:
@@ -195,6 +201,7 @@ def make_target(
         blocks=blocks,
         scaling=Scaling(*(jnp.asarray(a) for a in scaling)),
         log_volume=log_volume_of(blocks, scaling),
+        least_weight=jnp.zeros(()),
         program=program,
         layout=layout,
         n_components=n_components,

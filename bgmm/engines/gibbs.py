@@ -243,7 +243,7 @@ def describe(slots: Slots, records: Record) -> Draws:
     """The draws as every engine returns them."""
     shape = records.occupied.shape[:2]
     largest = int(records.state.k.max())
-    flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(-1, *a.shape[2:]), records.state)
+    flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), records.state)
     mixture, sites, log_prior = jax.tree.map(lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(slots, flat, largest))
     weights = slots.model.weights
     if slots.random_k:
