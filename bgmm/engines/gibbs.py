@@ -27,7 +27,6 @@ from bgmm.engines import telescope
 from bgmm.engines.draws import Draws
 from bgmm.engines.frame import Frame, make_frame
 from bgmm.engines.hmc import N_SIZES, adapted, move_components, move_shared, size_class
-from bgmm.engines.independence import independence
 from bgmm.engines.split_merge import Partition, split_or_merge
 from bgmm.engines.starts import around, seeds, some_rows
 
@@ -187,7 +186,7 @@ def sample_from(
     annealed = _COOLEST ** np.clip(1 - warm / _ANNEALED, 0.0, 1.0)
     powers = np.where(warm < 1, power * annealed, power)
     rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
-    steps = Steps(jnp.full((n_chains, N_SIZES), -0.5), jnp.full(n_chains, -0.5))
+    steps = Steps(jnp.full((n_chains, N_SIZES), -0.5, float), jnp.full(n_chains, -0.5, float))
     chunks = []
     with tqdm(total=n_steps, desc="Gibbs", unit="draw", disable=None, leave=False) as progress:
         for done in range(0, n_steps, _CHUNK):
@@ -219,7 +218,7 @@ def first_states(slots: Slots, frame: Frame, n_chains: int, *, key: Array) -> St
 
 @jax.jit
 def _first_states(slots: Slots, frame: Frame, x, c, k: Int[Array, " c"], keys: Array) -> State:
-    m, one = slots.n_components, jnp.ones(())
+    m = slots.n_components
     concentration = slots.model.weights.concentration
     if isinstance(concentration, float | int):
         log_alpha = jnp.log(jnp.asarray(float(concentration)))
@@ -233,7 +232,10 @@ def _first_states(slots: Slots, frame: Frame, x, c, k: Int[Array, " c"], keys: A
         there = jnp.where(jnp.arange(m) < k, 0.0, -jnp.inf)
         eta = gaussian.natural(spheres._replace(log_weights=jnp.zeros(m))).at[:, 0].add(there)
         statistics = one_pass.drawn(eta, slots.blocks, key=key_rows).statistics
-        z = jax.vmap(lambda s: independence(slots, frame, s, frame.shared, one).centre)(statistics)
+        z = jnp.broadcast_to(frame.centre, (m, slots.n_own))
+        if slots.mean_at is not None:
+            at = slice(slots.mean_at, slots.mean_at + means.shape[1])
+            z = z.at[:, at].set(means * slots.scaling.scale + slots.scaling.centre)
         return State(k, jax.nn.log_softmax(there + jnp.log(statistics[:, 0] + 1)), z, frame.shared, log_alpha)
 
     return jax.vmap(of_chain)(k, keys)
