@@ -25,7 +25,12 @@ _OURS = r"(?!(arviz\w*|bgmm\.tree|h5netcdf|jax|matplotlib|numpyro|xarray)\b)"
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="table of numbers: CSV, npy or Parquet")]
 Fitted = Annotated[Path, typer.Argument(metavar="FIT.nc", help="what 'bgmm fit' wrote")]
-Count = Annotated[int | None, typer.Option("-k", "--n-components", min=1, metavar="K", help="number of components [default: unknown]", show_default=False)]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        "-k", "--n-components", min=1, metavar="K", help="number of components [default: unknown]", show_default=False
+    ),
+]
 Model = Annotated[
     Literal["finite", "random_k", "sparse"] | None,
     typer.Option(help="name of a model in bgmm.models [default: finite with -k, else random_k]", show_default=False),

@@ -14,6 +14,7 @@ import xarray as xr
 
 from bgmm.core import gaussian, one_pass, scaling
 from bgmm.core.checks import check_choice, random_key
+from bgmm.core.gaussian import Parameters
 from bgmm.core.precision import in_float64
 from bgmm.core.scaling import Scaling
 from bgmm.core.slots import Slots, make_slots
@@ -84,15 +85,15 @@ def fit(
     units = scaling.scaling_of(table.values, c)
     check_scale(table, units)
     steps = recording_steps(model, table, units, table.values[counted])
-    warn_of_columns(table, units, own, steps)
-    make = _slots if isinstance(settings, Gibbs) else _target
+    warn_of_columns(table, units, isinstance(model, Mixture) and isinstance(model.components, Gaussian), steps)
+    make: Callable[..., tuple[Slots | Target, np.ndarray]] = _slots if isinstance(settings, Gibbs) else _target
     target, position = make(model, table, units, steps, c, own if standardise is None else standardise, dtype)
     if not _random_k(model) and target.n_components > (n := len(table.values[counted])):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
     begin = None if start is None else beginning(start, table, units, target.n_components)
-    draws = settings.run(target, key=key_run, start=begin)
+    draws = _run(settings, target, key_run, begin)
     for sentence in draws.warnings:
         warnings.warn(sentence, stacklevel=3)
 
@@ -132,6 +133,17 @@ def _engine(engine: str | Engine | None, model: Model) -> Engine:
     if _random_k(model) and not isinstance(engine, Gibbs):
         raise ValueError(f"{type(engine).__name__} needs a given number of components, and here it is unknown; use gibbs")
     return engine
+
+
+def _run(settings: Engine, target: Slots | Target, key: jax.Array, start: Parameters | None) -> Draws:
+    """The engine on what it is made for."""
+    if isinstance(settings, Gibbs):
+        assert isinstance(target, Slots)
+        if start is not None:
+            raise ValueError("Gibbs begins its chains at different numbers of components; leave start out, or use nuts or em")
+        return settings.run(target, key=key)
+    assert isinstance(target, Target)
+    return settings.run(target, key=key, start=start)
 
 
 def _slots(
@@ -226,7 +238,7 @@ def _constants(table: Table, units: Scaling, model: Model, steps: np.ndarray, we
     return group if weights is None else group.assign(observation_weights=("observation", np.asarray(weights, float)))
 
 
-def _about(model: Model, settings: Engine, seed, target: Target) -> dict:
+def _about(model: Model, settings: Engine, seed, target: Slots | Target) -> dict:
     return {
         "model": repr(model) if isinstance(model, Mixture) else getattr(model, "__name__", repr(model)),
         "engine": type(settings).__name__,

@@ -1,4 +1,4 @@
-"""Priors on a number of components, each a distribution of K - 1 = 0, 1, 2, ...: what lies above the one that is always there."""
+"""Priors on a number of components, each a distribution of K - 1 = 0, 1, 2, ...: of those above the first."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class NegativeBinomial:
 
 @dataclass(frozen=True)
 class BetaNegativeBinomial:
-    r"""Few components likely and many possible (Fruehwirth-Schnatter, Malsiner-Walli and Gruen 2021, section 2.2).
+    r"""Few components likely and many possible (Fruehwirth-Schnatter, Malsiner-Walli and Gruen 2021).
 
     .. math:: p(K) = \frac{\Gamma(\alpha + K - 1) B(\alpha + a, K - 1 + b)}{\Gamma(\alpha) \Gamma(K) B(a, b)}
 

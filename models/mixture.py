@@ -58,4 +58,5 @@ class Mixture:
         """The mixture that maximises <statistics, eta> with the priors ignored: EM's closed M-step."""
         counts = gaussian.moments(statistics)[0]
         w = jnp.maximum(counts / counts.sum(), jnp.finfo(counts.dtype).tiny)
+        assert isinstance(self.components, Gaussian)  # fit asks no other family
         return Parameters(jnp.log(w), *self.components.maximum_likelihood(statistics, recording_step))

@@ -146,7 +146,9 @@ class Slots:
         """Log prior of the hyperparameters, and the log Jacobian of their sites."""
         point, *_ = self._at(jnp.zeros(self.n_own), h)
         names = [name for name, _ in self.shared]
-        return sum(point.log_priors[n] for n in names) + jnp.zeros(()), sum(point.log_jacobians[n] for n in names) + jnp.zeros(())
+        return sum(point.log_priors[n] for n in names) + jnp.zeros(()), sum(point.log_jacobians[n] for n in names) + jnp.zeros(
+            ()
+        )
 
     def shared_sites(self, h: Float[Array, " h"]) -> dict[str, Array]:
         """The hyperparameters under their names, constrained."""

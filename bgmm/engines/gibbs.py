@@ -88,7 +88,7 @@ class Gibbs:
             check_count(name, getattr(self, name))
         check_count("split_merge", self.split_merge, least=0)
 
-    def run(self, target: Slots, *, key: Array, start: Parameters | None = None) -> Draws:
+    def run(self, target: Slots, *, key: Array) -> Draws:
         """``n_chains`` x ``n_draws`` draws of the posterior."""
         key_frame, key_start, key_run = jax.random.split(key, 3)
         frame = make_frame(target, key=key_frame)
@@ -177,10 +177,8 @@ def _advance(slots, frame, states, steps, powers, rates, keys, *, sweeps: int, t
     return jax.vmap(of_chain)(states, steps, keys)
 
 
-def sample_from(
-    slots: Slots, frame: Frame, settings: Gibbs, states: State, *, key: Array, power: float = 1.0
-) -> Record:
-    """Chains from their states (a leading axis): records with leading axes chain and draw, under the likelihood to ``power``."""
+def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, key: Array, power: float = 1.0) -> Record:
+    """Chains from their states (a leading axis), the likelihood raised to ``power``: records with axes chain and draw."""
     n_chains, n_steps = len(states.k), settings.n_warmup + settings.n_draws
     warm = np.arange(n_steps) / settings.n_warmup
     annealed = _COOLEST ** np.clip(1 - warm / _ANNEALED, 0.0, 1.0)
@@ -220,10 +218,7 @@ def first_states(slots: Slots, frame: Frame, n_chains: int, *, key: Array) -> St
 def _first_states(slots: Slots, frame: Frame, x, c, k: Int[Array, " c"], keys: Array) -> State:
     m = slots.n_components
     concentration = slots.model.weights.concentration
-    if isinstance(concentration, float | int):
-        log_alpha = jnp.log(jnp.asarray(float(concentration)))
-    else:
-        log_alpha = jnp.zeros(())
+    log_alpha = jnp.log(float(concentration) if isinstance(concentration, float | int) else jnp.ones(()))
 
     def of_chain(k, key):
         key_seed, key_rows = jax.random.split(key)
@@ -246,7 +241,9 @@ def describe(slots: Slots, records: Record) -> Draws:
     shape = records.occupied.shape[:2]
     largest = int(records.state.k.max())
     flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), records.state)
-    mixture, sites, log_prior = jax.tree.map(lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(slots, flat, largest))
+    mixture, sites, log_prior = jax.tree.map(
+        lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(slots, flat, largest)
+    )
     weights = slots.model.weights
     if slots.random_k:
         sites["n_components"] = np.asarray(records.state.k)
