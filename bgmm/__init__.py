@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from bgmm.data.examples import galaxies as galaxies
     from bgmm.data.examples import old_faithful as old_faithful
     from bgmm.engines.em import EM as EM
+    from bgmm.engines.gibbs import Gibbs as Gibbs
     from bgmm.engines.nuts import NUTS as NUTS
     from bgmm.fitting import fit as fit
+    from bgmm.from_draws import from_draws as from_draws
+    from bgmm.posterior.occupied import n_components as n_components
     from bgmm.posterior.occupied import n_occupied as n_occupied
     from bgmm.posterior.partition import credible_ball as credible_ball
     from bgmm.posterior.partition import partition as partition
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
     from bgmm.posterior.predict import membership as membership
     from bgmm.posterior.predict import posterior_predictive as posterior_predictive
     from bgmm.posterior.predict import sample as sample
+    from bgmm.posterior.prune import prune as prune
     from bgmm.posterior.relabel import relabel as relabel
     from bgmm.posterior.together import co_clustering as co_clustering
+    from bgmm.posterior.uncertainty import uncertainty as uncertainty
+    from bgmm.prior import prior_n_occupied as prior_n_occupied
     from bgmm.show.partitions import plot_co_clustering as plot_co_clustering
     from bgmm.show.partitions import plot_credible_ball as plot_credible_ball
     from bgmm.show.partitions import plot_membership as plot_membership
@@ -36,14 +42,17 @@ if TYPE_CHECKING:
 _HOME = {
     "EM": "bgmm.engines.em",
     "GaussianMixture": "bgmm.core.distributions",
+    "Gibbs": "bgmm.engines.gibbs",
     "NUTS": "bgmm.engines.nuts",
     "co_clustering": "bgmm.posterior.together",
     "credible_ball": "bgmm.posterior.partition",
     "fit": "bgmm.fitting",
+    "from_draws": "bgmm.from_draws",
     "galaxies": "bgmm.data.examples",
     "load": "bgmm.tree",
     "log_density": "bgmm.posterior.predict",
     "membership": "bgmm.posterior.predict",
+    "n_components": "bgmm.posterior.occupied",
     "n_occupied": "bgmm.posterior.occupied",
     "old_faithful": "bgmm.data.examples",
     "partition": "bgmm.posterior.partition",
@@ -53,9 +62,12 @@ _HOME = {
     "plot_membership": "bgmm.show.partitions",
     "plot_occupied": "bgmm.show.plots",
     "posterior_predictive": "bgmm.posterior.predict",
+    "prior_n_occupied": "bgmm.prior",
+    "prune": "bgmm.posterior.prune",
     "relabel": "bgmm.posterior.relabel",
     "sample": "bgmm.posterior.predict",
     "save": "bgmm.tree",
+    "uncertainty": "bgmm.posterior.uncertainty",
 }
 
 __all__ = [*sorted(_HOME), "models"]  # noqa: PLE0604 (all of them strings)

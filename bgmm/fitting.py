@@ -14,22 +14,27 @@ import xarray as xr
 
 from bgmm.core import gaussian, one_pass, scaling
 from bgmm.core.checks import check_choice, random_key
+from bgmm.core.gaussian import Parameters
 from bgmm.core.precision import in_float64
 from bgmm.core.scaling import Scaling
-from bgmm.core.target import Target, make_target
+from bgmm.core.slots import Slots, make_slots
+from bgmm.core.target import Target, log_volume_of, make_target
 from bgmm.data.table import Table, as_table
 from bgmm.engines.draws import Draws
 from bgmm.engines.em import EM
+from bgmm.engines.gibbs import Gibbs
 from bgmm.engines.nuts import NUTS
 from bgmm.inputs import beginning, check_scale, observation_weights, recording_steps, warn_of_columns
-from bgmm.models import Mixture
-from bgmm.posterior.evaluate import Evaluation, log_likelihoods, log_volume, occupied
+from bgmm.models import Gaussian, Mixture, RandomK
+from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, log_volume, occupied
+from bgmm.prior import count_prior
 from bgmm.tree import CLUSTER_DIMS, canonical, dataset, with_about
 
-type Engine = EM | NUTS
+type Engine = EM | Gibbs | NUTS
 type Model = Mixture | Callable[..., None]
 
-ENGINES: dict[str, type[EM] | type[NUTS]] = {"em": EM, "nuts": NUTS}
+ENGINES: dict[str, type[EM] | type[Gibbs] | type[NUTS]] = {"em": EM, "gibbs": Gibbs, "nuts": NUTS}
+_POINTS = 5  # at which log densities are kept for the diagnostics
 _LARGE = 2e7  # numbers in a log_likelihood group (160 MB) from which it is made only when asked for
 
 
@@ -51,7 +56,8 @@ def fit(
     :param model: one of ``bgmm.models``, or any NumPyro program of one argument, the rows, that observes a
         ``bgmm.GaussianMixture``.
     :param x: data (n, d): array, DataFrame or anything alike. NaN is a missing value, and is marginalised.
-    :param engine: "em", "nuts", or a value with settings such as ``bgmm.NUTS(n_draws=2000)``; by default NUTS.
+    :param engine: "em", "nuts", "gibbs", or a value with settings such as ``bgmm.NUTS(n_draws=2000)``; by default Gibbs where
+        the number of components is unknown, else NUTS.
     :param seed: an integer or a JAX key. Equal seeds give equal trees on one machine.
     :param weights: of the observations (n,): a row of weight 2 counts as that row twice.
     :param standardise: whether the model sees standardised rows. By default our models do, plain functions do not.
@@ -65,7 +71,7 @@ def fit(
         ``n_occupied``, what the engine has to say, and ``lp``, the log posterior of the model in its own units.
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
-    settings = _engine(engine)
+    settings = _engine(engine, model)
     check_choice("dtype", dtype, ("float64", "float32"))
     if not callable(model):
         raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
@@ -79,14 +85,15 @@ def fit(
     units = scaling.scaling_of(table.values, c)
     check_scale(table, units)
     steps = recording_steps(model, table, units, table.values[counted])
-    warn_of_columns(table, units, own, steps)
-    target, position = _target(model, table, units, steps, c, own if standardise is None else standardise, dtype)
-    if target.n_components > (n := len(table.values[counted])):
+    warn_of_columns(table, units, isinstance(model, Mixture) and isinstance(model.components, Gaussian), steps)
+    make: Callable[..., tuple[Slots | Target, np.ndarray]] = _slots if isinstance(settings, Gibbs) else _target
+    target, position = make(model, table, units, steps, c, own if standardise is None else standardise, dtype)
+    if not _random_k(model) and target.n_components > (n := len(table.values[counted])):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
     begin = None if start is None else beginning(start, table, units, target.n_components)
-    draws = settings.run(target, key=key_run, start=begin)
+    draws = _run(settings, target, key_run, begin)
     for sentence in draws.warnings:
         warnings.warn(sentence, stacklevel=3)
 
@@ -95,28 +102,68 @@ def fit(
     centred = gaussian.needs_own_centres(flat, dtype)
     at = Evaluation(flat, target.blocks, position, log_volume(table.values, units), centred)
     shape = draws.mixture.means.shape[:2]
-    k_plus = occupied(at, key=key_occupied).sum(1).reshape(shape)
+    if "n_occupied" not in draws.stats:
+        draws.stats["n_occupied"] = occupied(at, key=key_occupied).sum(1).reshape(shape)
+    if n_draws > 1:
+        points = _fixed_points(table.values[counted], units)
+        draws.stats["log_density"] = log_likelihoods(at_rows(flat, units, points)).reshape(*shape, -1)
+        draws.dims["log_density"] = ["chain", "draw", "point"]
     wanted = n_draws * len(table.values) <= _LARGE if log_likelihood is None else log_likelihood
-    groups = _groups(draws, table, units, {} if own else draws.sites, k_plus) | {
-        "constant_data": _constants(table, units, model, steps, weights)
-    }
+    groups = _groups(draws, table, units, own) | {"constant_data": _constants(table, units, model, steps, weights)}
     if wanted:
         rows = log_likelihoods(at).reshape(*shape, -1)
         groups["log_likelihood"] = dataset({"x": rows}, {"x": ["observation"]}, table.features)
     return with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, target))
 
 
-def _engine(engine: str | Engine | None) -> Engine:
-    """Settings from a name or settings."""
+def _random_k(model: Model) -> bool:
+    return isinstance(model, Mixture) and isinstance(model.weights, RandomK)
+
+
+def _engine(engine: str | Engine | None, model: Model) -> Engine:
+    """Settings from a name or settings, or the model's own best engine."""
     if engine is None:
-        return NUTS()
+        engine = Gibbs() if _random_k(model) else NUTS()
     if isinstance(engine, str):
         if engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)} or a settings value, not {engine!r}")
-        return ENGINES[engine]()
+        engine = ENGINES[engine]()
     if not isinstance(engine, tuple(ENGINES.values())):
         raise ValueError(f"engine must be one of {', '.join(ENGINES)} or a settings value such as bgmm.NUTS(), not {engine!r}")
+    if _random_k(model) and not isinstance(engine, Gibbs):
+        raise ValueError(f"{type(engine).__name__} needs a given number of components, and here it is unknown; use gibbs")
     return engine
+
+
+def _run(settings: Engine, target: Slots | Target, key: jax.Array, start: Parameters | None) -> Draws:
+    """The engine on what it is made for."""
+    if isinstance(settings, Gibbs):
+        assert isinstance(target, Slots)
+        if start is not None:
+            raise ValueError("Gibbs begins its chains at different numbers of components; leave start out, or use nuts or em")
+        return settings.run(target, key=key)
+    assert isinstance(target, Target)
+    return settings.run(target, key=key, start=start)
+
+
+def _slots(
+    model: Model, table: Table, units: Scaling, steps: np.ndarray, weights, standardise: bool, dtype: str
+) -> tuple[Slots, np.ndarray]:
+    """The model as slots stated on standardised blocks; and the places of the rows in these."""
+    if not isinstance(model, Mixture):
+        raise ValueError("Gibbs fits a models.Mixture, whose components are alike; use nuts or em for a program of your own")
+    if weights is not None and not np.isin(weights, (0.0, 1.0)).all():
+        raise ValueError("Gibbs assigns whole rows, and weights= has others than 0 and 1; use nuts or em, or repeat the rows")
+    blocks, position = one_pass.make_blocks(table.values, weights, scaling=units, dtype=dtype)
+    scale = np.asarray(units.scale)
+    slots = make_slots(
+        model,
+        blocks=blocks,
+        scaling=scaling.identity(len(table.features)) if standardise else units,
+        recording_step=steps / scale if standardise else steps,
+        log_volume=jnp.zeros(()) if standardise else log_volume_of(blocks, units),
+    )
+    return slots, position
 
 
 def _target(
@@ -132,25 +179,34 @@ def _target(
         blocks=blocks,
         scaling=scaling.identity(len(table.features)) if standardise else units,
         recording_step=(steps / np.asarray(units.scale) if standardise else steps) if own else None,
-        closed_form=model if isinstance(model, Mixture) else None,
+        closed_form=model if isinstance(model, Mixture) and isinstance(model.components, Gaussian) else None,
     )
     return target, position
 
 
-def _groups(
-    draws: Draws, table: Table, units: Scaling, sites: dict[str, np.ndarray], k_plus: np.ndarray
-) -> dict[str, xr.Dataset]:
-    """The groups that describe the draws."""
-    variables = canonical(units.out_of(draws.mixture))
-    dims = {name: CLUSTER_DIMS[name] for name in variables}
-    for name, value in sites.items():
+def _fixed_points(rows: np.ndarray, units: Scaling) -> np.ndarray:
+    """A few rows, spread along the direction in which the data vary most: where densities are compared between chains."""
+    standard = np.nan_to_num(units.standardise(rows[: scaling.CHUNK]))
+    along = standard @ np.linalg.eigh(standard.T @ standard)[1][:, -1]
+    return rows[np.argsort(along, kind="stable")[np.linspace(0, len(along) - 1, _POINTS).astype(int)]]
+
+
+def _groups(draws: Draws, table: Table, units: Scaling, own: bool) -> dict[str, xr.Dataset]:
+    """The groups that describe the draws; where the number of components varies, the mixtures have one of their own."""
+    mixtures = canonical(units.out_of(draws.mixture))
+    dims = {name: CLUSTER_DIMS[name] for name in mixtures}
+    stats = {name: value for name, value in draws.stats.items() if name not in ("log_prior", "occupied")}
+    varying = "n_components" in draws.sites
+    variables = {} if varying else dict(mixtures)
+    for name, value in draws.sites.items() if not own or "occupied" in draws.stats else ():
         if name not in variables:
             variables[name] = value
         elif value.shape != variables[name].shape or not np.allclose(value, variables[name]):
             variables[f"{name}_site"] = value
-    stats = {name: value for name, value in draws.stats.items() if name != "log_prior"} | {"n_occupied": k_plus}
+    if varying:
+        variables["n_occupied"] = stats["n_occupied"]
     groups = {
-        "posterior": dataset(variables, dims, table.features),
+        "posterior": dataset(variables, {} if varying else dims, table.features),
         "sample_stats": xr.merge(
             [
                 dataset({n: v for n, v in stats.items() if n not in draws.dims}, {}, table.features),
@@ -161,6 +217,10 @@ def _groups(
             {name: ("observation", column) for name, column in zip(table.features, table.values.T, strict=True)}
         ),
     }
+    if varying:
+        groups["components"] = dataset(
+            mixtures | {"occupied": draws.stats["occupied"]}, dims | {"occupied": ["cluster"]}, table.features
+        )
     if "log_prior" in draws.stats:
         groups["log_prior"] = dataset({"log_prior": draws.stats["log_prior"]}, {}, table.features)
     return groups
@@ -170,13 +230,15 @@ def _constants(table: Table, units: Scaling, model: Model, steps: np.ndarray, we
     """What the fit took as given, in the units of the data."""
     scale = np.asarray(units.scale)
     values = {"centre": np.asarray(units.centre), "scale": scale, "recording_step": steps}
-    if isinstance(model, Mixture):
+    if isinstance(model, Mixture) and isinstance(model.components, Gaussian):
         values["resolution"] = np.asarray(model.components.resolution(steps / scale)) * scale
     group = xr.Dataset({name: ("feature", value) for name, value in values.items()}, coords={"feature": list(table.features)})
+    if isinstance(model, Mixture):
+        group = group.merge(count_prior(model))
     return group if weights is None else group.assign(observation_weights=("observation", np.asarray(weights, float)))
 
 
-def _about(model: Model, settings: Engine, seed, target: Target) -> dict:
+def _about(model: Model, settings: Engine, seed, target: Slots | Target) -> dict:
     return {
         "model": repr(model) if isinstance(model, Mixture) else getattr(model, "__name__", repr(model)),
         "engine": type(settings).__name__,

@@ -16,8 +16,8 @@ from bgmm.core.gaussian import Parameters
 from bgmm.core.scaling import Scaling
 from bgmm.data.table import Table
 from bgmm.engines.starts import around, from_labels
-from bgmm.models import Mixture
-from bgmm.tree import parameters, posterior_of
+from bgmm.models import Gaussian, Mixture
+from bgmm.tree import mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square is still a number with digits
 
@@ -50,7 +50,8 @@ def check_scale(table: Table, units: Scaling) -> None:
 
 def recording_steps(model: Mixture | Callable, table: Table, units: Scaling, rows: np.ndarray) -> Float[np.ndarray, " d"]:
     """Recording step of each feature in the units of the data: declared by the model, or seen in the data."""
-    declared = model.components.recording_step if isinstance(model, Mixture) else None
+    components = model.components if isinstance(model, Mixture) else None
+    declared = components.recording_step if isinstance(components, Gaussian) else None
     if declared is None:
         return scaling.recording_steps(rows, units)
     d = len(table.features)
@@ -111,6 +112,6 @@ def _of_tree(tree: xr.DataTree, units: Scaling, k: int, d: int) -> Parameters:
     if mixture.means.shape[1:] != (k, d):
         there = "{} components of {} features".format(*mixture.means.shape[1:])
         raise ValueError(f"start is a tree with {there}, and the model has {k} components of {d} features")
-    stats = tree["sample_stats"] if "sample_stats" in tree.children else posterior_of(tree)
+    stats = tree["sample_stats"] if "sample_stats" in tree.children else mixtures_of(tree)
     best = int(stats["lp"].to_numpy().argmax()) if "lp" in stats else len(mixture.means) - 1
     return units.into(own.out_of(jax.tree.map(lambda a: np.asarray(a)[best], mixture)))

@@ -4,6 +4,10 @@ The posterior of a tree is in the user's units: ``weights`` (cluster), ``means``
 ``covariances`` (cluster, feature, feature_bis) and ``correlations`` (cluster, pair), each with leading chain and draw.
 ``constant_data`` holds the scaling and the resolution, ``observed_data`` one variable a feature, and the attribute ``bgmm`` a
 JSON text that says how the tree was made.
+
+Where the number of components varies between draws, the group ``components`` holds the mixtures instead, with a cluster axis
+as long as the largest number in any draw and weight zero for what a draw lacks. The posterior then holds variables without a
+cluster axis, and, once the draws have been aligned by ``relabel``, those of the clusters.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ CLUSTER_DIMS = {
     "covariances": ["cluster", "feature", "feature_bis"],
     "correlations": ["cluster", "pair"],
 }
+_NO_WEIGHT = -1e30  # logarithm of a weight of zero: finite, and less than any density makes up for
 _MIXTURE = ("weights", "means", "covariances")  # what makes a posterior that of a mixture
 
 
@@ -62,30 +67,76 @@ def dataset(
     return dict_to_dataset(variables, dims={**dims}, coords=coords, **options)
 
 
-def parameters(tree: xr.DataTree) -> tuple[Parameters, Scaling]:
+def parameters(tree: xr.DataTree, group: xr.Dataset | None = None) -> tuple[Parameters, Scaling]:
     """The mixtures of all draws (one leading axis), standardised, and the scaling that standardised them.
 
-    Works on any tree whose posterior holds ``weights``, ``means`` and ``covariances`` with the dims above.
+    Works on any tree that holds ``weights``, ``means`` and ``covariances`` with the dims above.
+
+    :param group: that holds the mixtures; by default the whole ones, see ``mixtures_of``.
     """
-    posterior = posterior_of(tree)
-    scaling = _scaling(tree, posterior)
-    w, mu, sigma = (a.reshape(-1, *a.shape[2:]) for a in _arrays(posterior))
+    scaling = _scaling(tree)
+    w, mu, sigma = (a.reshape(-1, *a.shape[2:]) for a in _arrays(mixtures_of(tree) if group is None else group))
     scale = np.asarray(scaling.scale)
     with np.errstate(divide="ignore"):
-        log_w = np.maximum(np.log(w), np.log(np.finfo(float).tiny))
+        log_w = np.maximum(np.log(w), _NO_WEIGHT)
     return Parameters(log_w, scaling.standardise(mu), np.linalg.cholesky(sigma / (scale[:, None] * scale))), scaling
 
 
 def posterior_of(tree: xr.DataTree) -> xr.Dataset:
-    """The posterior group, or one sentence when the tree is not that of a mixture."""
+    """The posterior group with its clusters, or one sentence when the tree has none."""
     if "posterior" not in tree.children:
         raise ValueError("this tree has no posterior group; give the tree that bgmm.fit returned")
-    posterior = tree["posterior"].to_dataset()
-    for name in _MIXTURE:
-        dims = CLUSTER_DIMS[name]
-        if name not in posterior or set(posterior[name].dims) != {"chain", "draw", *dims}:
-            raise ValueError(f"the posterior needs the variable '{name}' with dims chain, draw, {', '.join(dims)}")
-    return posterior
+    return _checked(tree["posterior"].to_dataset(), "posterior")
+
+
+def mixtures_of(tree: xr.DataTree) -> xr.Dataset:
+    """The group with the whole mixture of every draw: ``components`` where their number varies, else the posterior."""
+    if "components" in tree.children:
+        return _checked(tree["components"].to_dataset(), "group 'components'")
+    return posterior_of(tree)
+
+
+def _checked(group: xr.Dataset, name: str) -> xr.Dataset:
+    for variable in _MIXTURE:
+        dims = CLUSTER_DIMS[variable]
+        if variable not in group or set(group[variable].dims) != {"chain", "draw", *dims}:
+            raise ValueError(f"the {name} needs the variable '{variable}' with dims chain, draw, {', '.join(dims)}")
+    return group
+
+
+def occupied_of(tree: xr.DataTree) -> np.ndarray | None:
+    """Which components of the whole mixtures hold a row (chain, draw, cluster), where the tree says so."""
+    for group in ("components", "sample_stats"):
+        if group in tree.children and "occupied" in tree[group]:
+            return tree[group]["occupied"].transpose("chain", "draw", "cluster").to_numpy().astype(bool)
+    return None
+
+
+def held_assignments(tree: xr.DataTree) -> xr.DataArray | None:
+    """The assignments (chain, draw, observation) that a sampler left in the tree, if it did."""
+    for group in ("posterior", "sample_stats"):
+        if group in tree.children and "assignments" in tree[group]:
+            found = tree[group]["assignments"]
+            if set(found.dims) != {"chain", "draw", "observation"}:
+                raise ValueError(
+                    f"'assignments' needs the dims chain, draw, observation, not {', '.join(map(str, found.dims))}"
+                )
+            return found.transpose("chain", "draw", "observation")
+    return None
+
+
+def has_mixtures(tree: xr.DataTree) -> bool:
+    """Whether the tree holds mixtures, or assignments alone."""
+    means = "posterior" in tree.children and "means" in tree["posterior"]
+    return means or "components" in tree.children or held_assignments(tree) is None
+
+
+def with_groups(tree: xr.DataTree, groups: Mapping[str, xr.Dataset | None]) -> xr.DataTree:
+    """A copy of the tree with these groups in the place of its own; None takes one away."""
+    every = {name: node.to_dataset() for name, node in tree.children.items()} | dict(groups)
+    changed = xr.DataTree.from_dict({name: group for name, group in every.items() if group is not None}, name=tree.name)
+    changed.attrs = dict(tree.attrs)
+    return changed
 
 
 def _arrays(posterior: xr.Dataset) -> list[np.ndarray]:
@@ -93,11 +144,11 @@ def _arrays(posterior: xr.Dataset) -> list[np.ndarray]:
     return [posterior[n].transpose("chain", "draw", *CLUSTER_DIMS[n]).to_numpy().astype(np.float64) for n in _MIXTURE]
 
 
-def _scaling(tree: xr.DataTree, posterior: xr.Dataset) -> Scaling:
+def _scaling(tree: xr.DataTree) -> Scaling:
     """The scaling that the tree remembers, or that of its mean mixture when another program made it."""
     if "constant_data" in tree.children and "scale" in tree["constant_data"]:
         return Scaling(tree["constant_data"]["centre"].to_numpy(), tree["constant_data"]["scale"].to_numpy())
-    w, mu, sigma = _arrays(posterior)
+    w, mu, sigma = _arrays(mixtures_of(tree))
     centre = np.einsum("csk,cskd->d", w, mu) / w.sum()
     variances = np.square(mu - centre) + np.diagonal(sigma, axis1=-2, axis2=-1)
     return Scaling(centre, np.sqrt(np.einsum("csk,cskd->d", w, variances) / w.sum()))
@@ -105,7 +156,7 @@ def _scaling(tree: xr.DataTree, posterior: xr.Dataset) -> Scaling:
 
 def features_of(tree: xr.DataTree) -> tuple[str, ...]:
     """Names of the features."""
-    means = posterior_of(tree)["means"]
+    means = mixtures_of(tree)["means"]
     return tuple(str(name) for name in means["feature"].to_numpy())
 
 
@@ -180,7 +231,7 @@ def load(path: str | Path) -> xr.DataTree:
     except (OSError, ValueError) as error:
         raise ValueError(f"'{path}' is not a netCDF file that bgmm wrote ({type(error).__name__})") from None
     try:
-        posterior_of(tree)
+        _ = has_mixtures(tree) and mixtures_of(tree)
     except ValueError as error:
         raise ValueError(f"'{path}' holds no mixture: {error}") from None
     return tree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import jax.numpy as jnp
 import numpyro
@@ -12,7 +13,17 @@ from bgmm.core import gaussian
 from bgmm.core.distributions import GaussianMixture
 from bgmm.core.gaussian import AnyArray, Parameters
 from bgmm.models.gaussian import Gaussian
-from bgmm.models.weights import Dirichlet
+from bgmm.models.weights import Dirichlet, RandomK
+
+
+class Family(Protocol):
+    """Components: what a family of one's own has to be, and hashable besides (a frozen dataclass)."""
+
+    def declare(self, k: int, recording_step: Float[Array, " d"]) -> tuple[Float[Array, "k d"], Float[Array, "k d d"]]:
+        """Sample the means and lower Cholesky factors of ``k`` components: inside a NumPyro program only.
+
+        Sites of the components have k as their first axis; others, shared by all, are hyperparameters.
+        """
 
 
 @dataclass(frozen=True)
@@ -28,23 +39,18 @@ class Mixture:
     program of one argument, the rows (n, d).
 
     :param weights: prior over the weights, and with it the number of components.
-    :param components: prior over means and covariances.
+    :param components: prior over means and covariances: ``Gaussian``, or a family of your own (``Family``).
     """
 
-    weights: Dirichlet
-    components: Gaussian = field(default_factory=Gaussian)
-
-    @property
-    def n_components(self) -> int:
-        """K."""
-        return self.weights.n_components
+    weights: Dirichlet | RandomK
+    components: Family = field(default_factory=Gaussian)
 
     def __call__(self, rows: Float[AnyArray, "n d"], recording_step: Float[AnyArray, " d"] | None = None) -> None:
         """Declare the model of ``rows``; ``recording_step`` is in their units, none unless given."""
         n, d = rows.shape
         step = jnp.zeros(d) if recording_step is None else jnp.asarray(recording_step)
         w = self.weights.declare()
-        means, scale_tril = self.components.declare(self.n_components, step)
+        means, scale_tril = self.components.declare(self.weights.size, step)
         with numpyro.plate("observation", n):
             numpyro.sample("x", GaussianMixture(w, means, scale_tril), obs=rows)
 
@@ -52,4 +58,5 @@ class Mixture:
         """The mixture that maximises <statistics, eta> with the priors ignored: EM's closed M-step."""
         counts = gaussian.moments(statistics)[0]
         w = jnp.maximum(counts / counts.sum(), jnp.finfo(counts.dtype).tiny)
+        assert isinstance(self.components, Gaussian)  # fit asks no other family
         return Parameters(jnp.log(w), *self.components.maximum_likelihood(statistics, recording_step))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from bgmm.core.checks import check_count, check_positive
+from bgmm.core.checks import check_count
+from bgmm.core.weights import Count, PaddedDirichlet
+from bgmm.models.counts import BetaNegativeBinomial, CountPrior
+from bgmm.models.hyperpriors import Concentration, F, check_concentration, declare_concentration
 
 
 @dataclass(frozen=True)
@@ -19,19 +22,80 @@ class Dirichlet:
     .. math:: w \sim \mathrm{Dirichlet}(\alpha, \ldots, \alpha)
 
     :param n_components: K, the number of terms of the mixture.
-    :param concentration: alpha. The default 1 is uniform on the simplex: it says nothing of the clusters' sizes, and lets the
-        data empty a component. Well above 1 pulls the weights towards 1 / K; well below 1 favours few occupied components.
+    :param concentration: alpha, a number or a prior (``F``, ``Gamma``). The default 1 is uniform on the simplex: it says
+        nothing of the clusters' sizes, and lets the data empty a component. Well above 1 pulls the weights towards 1 / K; well
+        below 1 favours few occupied components.
     """
 
     n_components: int
-    concentration: float = 1.0
+    concentration: Concentration = 1.0
 
     def __post_init__(self) -> None:
         check_count("n_components", self.n_components)
-        check_positive("concentration", self.concentration)
+        check_concentration(self.concentration)
+
+    @property
+    def size(self) -> int:
+        """Places for components."""
+        return self.n_components
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the concentration is shared out among the components."""
+        return False
+
+    def log_prior_k(self) -> Float[Array, " k"]:
+        """Log prior probability of each number of components, 1 .. size."""
+        return jnp.where(jnp.arange(1, self.size + 1) == self.size, 0.0, -jnp.inf)
 
     def declare(self) -> Float[Array, " k"]:
         """Sample the weights: inside a NumPyro program only."""
         if self.n_components == 1:
             return jnp.ones(1)
-        return numpyro.sample("weights", dist.Dirichlet(jnp.full(self.n_components, float(self.concentration))))
+        concentration = declare_concentration(self.concentration)
+        return numpyro.sample("weights", dist.Dirichlet(jnp.broadcast_to(concentration, (self.n_components,))))
+
+
+@dataclass(frozen=True)
+class RandomK:
+    r"""An unknown number of components, their weights symmetric Dirichlet given that number.
+
+    .. math::
+        K &\sim \text{count}, \text{ up to } \mathtt{max\_components} \\
+        w \mid K &\sim \mathrm{Dirichlet}(\gamma_K, \ldots, \gamma_K), \qquad
+        \gamma_K = \alpha / K \text{ (dynamic) or } \alpha \text{ (static)}
+
+    :param count: prior on K, shifted to start at 1: ``Uniform``, ``Geometric``, ``Poisson``, ``NegativeBinomial`` or the
+        default ``BetaNegativeBinomial(1, 4, 3)``, under which few components are likely and many possible.
+    :param concentration: alpha, a number or a prior (``F``, ``Gamma``).
+    :param dynamic: whether alpha is shared out among the components, so that more of them leave no more occupied
+        (Fruehwirth-Schnatter, Malsiner-Walli and Gruen 2021); Richardson and Green (1997) have static weights.
+    :param max_components: the largest K. Time and memory grow with it.
+    """
+
+    count: CountPrior = field(default_factory=BetaNegativeBinomial)
+    concentration: Concentration = field(default_factory=F)
+    dynamic: bool = True
+    max_components: int = 20
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.count, CountPrior):
+            raise ValueError(f"count must be a prior such as models.Poisson(1.0), not {self.count!r}")
+        check_concentration(self.concentration)
+        check_count("max_components", self.max_components)
+
+    @property
+    def size(self) -> int:
+        """Places for components."""
+        return self.max_components
+
+    def log_prior_k(self) -> Float[Array, " k"]:
+        """Log prior probability of each number of components, 1 .. size, up to a constant."""
+        return self.count.log_prob(jnp.arange(self.size, dtype=float))
+
+    def declare(self) -> Float[Array, " k"]:
+        """Sample K and the weights, zero for components beyond K: inside a NumPyro program only."""
+        concentration = declare_concentration(self.concentration)
+        k = numpyro.sample("n_components", Count(self.log_prior_k()))
+        shared = concentration / k if self.dynamic else concentration
+        return numpyro.sample("weights", PaddedDirichlet(shared, k, self.size))

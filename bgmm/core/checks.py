@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 
-def check_count(name: str, value: object) -> None:
-    """Insist on a whole number of at least one."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, not {_shown(value)}")
+def check_count(name: str, value: object, *, least: int = 1) -> None:
+    """Insist on a whole number of at least one (or another least)."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {_shown(value)}")
 
 
 def check_positive(name: str, value: object) -> None:

@@ -11,7 +11,7 @@ A packed eta_k has P = (D+1)(D+2)/2 entries. The quadratic ones stand in the ord
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -126,6 +126,25 @@ def marginal(eta: Float[Array, "k p"], observed: Bool[Array, " d"]) -> Float[Arr
     coupling = precision * jnp.outer(o, m)[None]
     added, linear_o, schur = jax.vmap(integrate)(missing_block, coupling, linear, precision)
     return _pack(constant + added, linear_o, schur * jnp.outer(o, o)[None])
+
+
+def conditional(eta: Float[Array, "k p"], observed: Bool[Array, " d"]) -> tuple[Array, Array, Array]:
+    """The missing coordinates given the observed ones, as a (K, D), B and C (K, D, D): x_m = (a + B x + C noise)_m.
+
+    With the notation of ``marginal`` and Lambda_mm = G G', they are normal with mean Lambda_mm^-1 (h_m - Lambda_mo x_o) and
+    covariance Lambda_mm^-1 = G^-T G^-1. Entries of observed coordinates are zero.
+    """
+    d = observed.shape[0]
+    precision = -_symmetric(eta[:, d + 1 :], d, diagonal=2.0)
+    o = observed.astype(eta.dtype)
+    m = 1 - o
+
+    def of_component(h, full):
+        factor = jnp.linalg.cholesky(full * jnp.outer(m, m) + jnp.diag(o))
+        solve = partial(cho_solve, (factor, True))
+        return m * solve(m * h), -solve(full * jnp.outer(m, o)), solve_triangular(factor.T, jnp.diag(m), lower=False)
+
+    return jax.vmap(of_component)(eta[:, 1 : d + 1], precision)
 
 
 def moments(statistics: Float[Array, "k p"]) -> tuple[Float[Array, " k"], Float[Array, "k d"], Float[Array, "k d d"]]:

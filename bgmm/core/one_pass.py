@@ -259,3 +259,55 @@ def assignments(eta, blocks: Blocks, centres=None, *, key: Array) -> Int[Array, 
         return jnp.argmax(logits + jax.random.gumbel(k, logits.shape, logits.dtype), axis=0)
 
     return _places(draw, eta, blocks, centres, keys)
+
+
+class Drawn(NamedTuple):
+    """Complete data: a component for the row in each place, its missing values, and what the components then hold."""
+
+    log_likelihood: Float[Array, ""]  # of the observed values, the assignments summed out
+    z: Int[Array, "n_blocks b"]
+    x: Float[Array, "n_blocks d b"]
+    statistics: Float[Array, "k p"]  # sum over the rows of component k of T(x)
+
+
+def drawn(eta: Float[Array, "k p"], blocks: Blocks, *, key: Array) -> Drawn:
+    """One draw of all assignments and missing values given the mixture, with its sufficient statistics, in one pass.
+
+    Observation weights must be zero or one.
+    """
+    etas = _by_pattern(eta, blocks)
+    by_pattern = None
+    if blocks.observed is not None:
+        by_pattern = jax.vmap(gaussian.conditional, in_axes=(None, 0))(eta, blocks.observed)
+
+    def step(carry, block):
+        total, statistics = carry
+        x, c, m, key = block
+        key_z, key_x = jax.random.split(key)
+        logits, t = _logits(etas[m], x, None, None)
+        top = logits.max(axis=0)
+        below = jnp.cumsum(jnp.exp(logits - top[None]), axis=0)
+        u = jax.random.uniform(key_z, top.shape, top.dtype) * below[-1]
+        z = (below <= u[None]).sum(0)  # the distribution function inverted
+        mine = (jnp.arange(below.shape[0])[:, None] == z[None]) * c[None]
+        if by_pattern is not None:
+            a, B, C = (each[m] for each in by_pattern)
+            noise = jax.random.normal(key_x, x.shape, x.dtype)
+            missing = a[:, :, None] + jnp.einsum("kij,jb->kib", B, x) + jnp.einsum("kij,jb->kib", C, noise)
+            x = x + jnp.einsum("kb,kib->ib", mine, missing)
+            t = gaussian.features(x)
+        return (total + c @ (top + jnp.log(below[-1])), statistics + mine @ t.T), (z, x)
+
+    start = (jnp.zeros((), eta.dtype), jnp.zeros_like(eta))
+    keys = jax.random.split(key, blocks.x.shape[0])
+    (total, statistics), (z, x) = jax.lax.scan(step, start, (blocks.x, blocks.weights, blocks.pattern, keys))
+    return Drawn(total, z, x, statistics)
+
+
+def sums(x: Float[Array, "n_blocks d b"], c: Float[Array, "n_blocks b"]) -> Float[Array, " p"]:
+    """sum_n c_n T(x_n) of complete rows."""
+
+    def step(total, block):
+        return total + gaussian.features(block[0]) @ block[1], None
+
+    return jax.lax.scan(step, jnp.zeros(gaussian.n_statistics(x.shape[1]), x.dtype), (x, c))[0]

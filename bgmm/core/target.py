@@ -7,7 +7,8 @@ and J the Jacobian of z -> sites,
     log posterior(z) = log prior(sites(z)) [+ log|det J(z)|] + L(eta(m(z))).
 
 With the Jacobian it is the density of z, which samplers and Laplace need; without it, that of the sites, whose maximum is
-the MAP estimate.
+the MAP estimate. Under a Dirichlet prior of concentration under one that density has no bound where a weight vanishes; with a
+``least_weight`` e, the K weights on a simplex are e + (1 - K e) times what z says, so that none is less than e.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from jaxtyping import Array, Float
-from numpyro.distributions import Distribution, ExpandedDistribution, biject_to
+from numpyro.distributions import Distribution, ExpandedDistribution, biject_to, constraints
 from numpyro.primitives import Messenger
 
 from bgmm.core import gaussian, one_pass
@@ -48,25 +49,32 @@ class ClosedForm(Protocol):
         """The mixture that maximises <statistics, eta>."""
 
 
-class _HoldAt(Messenger):
-    """Give each latent site the constrained value that ``values`` holds for it; add up prior and Jacobian."""
+class HoldAt(Messenger):
+    """Give each latent site the value at the unconstrained one that ``values`` holds for it; keep priors and Jacobians."""
 
-    def __init__(self, values: dict[str, Array]):
+    def __init__(self, values: dict[str, Array], least_weight: float | Float[Array, ""] = 0.0):
         super().__init__()
         self.values = values
-        self.log_prior = self.log_jacobian = jnp.zeros(())
+        self.least_weight = least_weight
+        self.log_priors: dict[str, Array] = {}
+        self.log_jacobians: dict[str, Array] = {}
         self.mixture: GaussianMixture | None = None
         self.sites: dict[str, Array] = {}
 
     def process_message(self, msg: dict[str, Any]) -> None:
+        """Put the value in."""
         if msg["type"] != "sample" or msg["is_observed"] or msg["value"] is not None:
             return
         transform = biject_to(msg["fn"].support)
         z = self.values[msg["name"]]
-        msg["value"] = transform(z)
-        self.log_jacobian += jnp.sum(transform.log_abs_det_jacobian(z, msg["value"]))
+        value = transform(z)
+        self.log_jacobians[msg["name"]] = jnp.sum(transform.log_abs_det_jacobian(z, value))
+        if msg["fn"].support is constraints.simplex:
+            value = self.least_weight + (1 - value.shape[-1] * self.least_weight) * value
+        msg["value"] = value
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
+        """Keep what the site says of it."""
         if msg["type"] == "deterministic":
             self.sites[msg["name"]] = msg["value"]
         if msg["type"] != "sample":
@@ -76,7 +84,7 @@ class _HoldAt(Messenger):
             self.mixture = mixture
             return
         log_p = msg["fn"].log_prob(msg["value"])
-        self.log_prior += jnp.sum(log_p if msg["scale"] is None else msg["scale"] * log_p)
+        self.log_priors[msg["name"]] = jnp.sum(log_p if msg["scale"] is None else msg["scale"] * log_p)
         if not msg["is_observed"]:
             self.sites[msg["name"]] = msg["value"]
 
@@ -98,6 +106,7 @@ class Target:
     blocks: Blocks  # the standardised rows
     scaling: Scaling  # from the program's units to those of the blocks
     log_volume: Float[Array, ""]  # log density of the rows in the program's units less that in the blocks'
+    least_weight: Float[Array, ""]  # zero, except where the mode of a density of weights is sought
     program: Callable = field(metadata={"static": True})
     layout: tuple[tuple[str, tuple[int, ...]], ...] = field(metadata={"static": True})  # latent sites, unconstrained shapes
     n_components: int = field(metadata={"static": True})
@@ -122,12 +131,13 @@ class Target:
             size = int(np.prod(shape))
             values[name] = z[start : start + size].reshape(shape)
             start += size
-        point = _HoldAt(values)
+        point = HoldAt(values, self.least_weight)
         with point, numpyro.handlers.seed(rng_seed=0):
             self.program(*self.arguments)
         if point.mixture is None:
             raise ValueError(_NO_MIXTURE)
-        return Traced(point.log_prior, point.log_jacobian, point.mixture.parameters, point.sites)
+        log_prior, log_jacobian = (sum(p.values(), jnp.zeros(())) for p in (point.log_priors, point.log_jacobians))
+        return Traced(log_prior, log_jacobian, point.mixture.parameters, point.sites)
 
     def mixture(self, z: Float[Array, " z"]) -> Parameters:
         """The observed mixture at z, in the units of the blocks."""
@@ -188,19 +198,25 @@ def make_target(
     layout, n_components = found
     if not layout:
         raise ValueError("the model has no latent site to fit; declare the unknown parameters with numpyro.sample")
-    log_scale = np.log(np.asarray(scaling.scale))
-    observed = np.ones((1, len(log_scale))) if blocks.observed is None else np.asarray(blocks.observed, float)
-    in_blocks = (observed @ log_scale)[np.asarray(blocks.pattern)]
     return Target(
         arguments=arguments,
         blocks=blocks,
         scaling=Scaling(*(jnp.asarray(a) for a in scaling)),
-        log_volume=jnp.asarray(-(np.asarray(blocks.weights).sum(1) @ in_blocks)),
+        log_volume=log_volume_of(blocks, scaling),
+        least_weight=jnp.zeros(()),
         program=program,
         layout=layout,
         n_components=n_components,
         closed_form=closed_form,
     )
+
+
+def log_volume_of(blocks: Blocks, scaling: Scaling) -> Float[Array, ""]:
+    """Log density of the rows in units that ``scaling`` standardises, less that in those of the blocks."""
+    log_scale = np.log(np.asarray(scaling.scale))
+    observed = np.ones((1, len(log_scale))) if blocks.observed is None else np.asarray(blocks.observed, float)
+    in_blocks = (observed @ log_scale)[np.asarray(blocks.pattern)]
+    return jnp.asarray(-(np.asarray(blocks.weights).sum(1) @ in_blocks))
 
 
 def _layout(trace: dict[str, dict[str, Any]]) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -3,11 +3,17 @@
 Dempster, Laird and Rubin (1977). The E-step is one pass over the data and leaves the expected statistics S. The M-step
 maximises log prior(z) + <S, eta(z)>, which no longer touches the data and asks nothing of the priors; with ``prior=False``
 and a family that has one, it is the closed form instead. ``climb`` says how few of these steps are enough.
+
+A prior of few clusters, with a concentration under one, has no mode: its density grows without bound as a weight vanishes.
+Weights of at least a hundredth of a row are sought then, and components that end there are said to be emptied; such a prior
+rewards each of them with about (1 - concentration) log(100 n) nats, n the rows that it would have had. That is less than a
+component gains by a shape of its own for some rows, so the mode of an overfitted mixture still uses most of what it is given:
+how many clusters there are is a question for draws, not for a mode.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +27,9 @@ from bgmm.engines.climb import Aim, Climb, climb, distinct, heights
 from bgmm.engines.draws import Draws, from_unconstrained
 from bgmm.engines.modes import moved
 from bgmm.engines.starts import STARTS, first_guesses
+
+_LEAST_ROWS = 0.01  # expected of a component, at least
+_EMPTIED = 2.0  # times as many rows, under which a component counts as emptied
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,9 @@ class EM:
 
     def run(self, target: Target, *, key: Array, start: Parameters | None = None) -> Draws:
         """One draw: the best of the restarts, or of the one start that is given."""
+        n_rows = target.blocks.total_weight
+        if self.prior:
+            target = replace(target, least_weight=jnp.asarray(_LEAST_ROWS / n_rows))
         aim = Aim(prior=self.prior, max_steps=self.max_steps, tolerance=self.tolerance)
         key_guess, key_climb = jax.random.split(key)
         guesses = first_guesses(target, self.n_starts, self.starts, start, key=key_guess)
@@ -62,6 +74,7 @@ class EM:
             "gradient_norm": found.gradient_norm[None, None],
             "n_passes": found.n_passes[None, None],
             "converged": found.converged[None, None],
+            "n_emptied": (n_rows * np.exp(found.mixture.log_weights) < _EMPTIED * _LEAST_ROWS).sum()[None, None],
             "start_objective": np.asarray(climbs.objective),
             "start_collapsed": np.asarray(climbs.collapsed),
             "mode_log_posterior": np.array([height[mode[0]] for mode in modes]),

@@ -30,15 +30,15 @@ def first_guesses(target: Target, n_starts: int, starts: str, start: Parameters 
     if start is not None:
         return jax.tree.map(lambda a: jnp.asarray(a)[None], start)
     key_rows, key_starts = jax.random.split(key)
-    x, weights = _some_rows(target.blocks, _LINKED_ROWS if starts == "hierarchical" else _SEEDING_ROWS, key=key_rows)
+    x, weights = some_rows(target.blocks, _LINKED_ROWS if starts == "hierarchical" else _SEEDING_ROWS, key=key_rows)
     if starts == "hierarchical":
         labels = fcluster(linkage(np.asarray(x), "ward"), target.n_components, "maxclust") - 1
         return jax.tree.map(lambda a: a[None], _in_order(from_labels(x, weights, jnp.asarray(labels), target.n_components)))
     return _guesses(x, weights, target.n_components, starts, jax.random.split(key_starts, n_starts))
 
 
-def _some_rows(blocks: Blocks, n: int, *, key: Array) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
-    """All places as rows and weights when they are few, else ``n`` rows drawn by weight."""
+def some_rows(blocks: Blocks, n: int, *, key: Array) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
+    """Some rows of the data and their weights: all places and weights when they are few, else ``n`` rows drawn by weight."""
     weights = np.asarray(blocks.weights, float).reshape(-1)
     place = np.arange(weights.size)
     if weights.size > n:

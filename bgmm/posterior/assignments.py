@@ -19,7 +19,7 @@ from jaxtyping import Array, Int
 
 from bgmm.core.checks import check_count
 from bgmm.posterior.evaluate import assignments, at_rows
-from bgmm.tree import observed, parameters, posterior_of
+from bgmm.tree import held_assignments, mixtures_of, observed, parameters
 
 N_DRAWS = 1000  # the standard error of a co-clustering probability is then at most 0.016
 _FEWEST = 200  # a tree with fewer draws, such as the one draw of EM, gives several assignments from each
@@ -33,33 +33,20 @@ class Assignments(NamedTuple):
     draw: Int[np.ndarray, " s"]
 
 
-def held(tree: xr.DataTree) -> xr.DataArray | None:
-    """The assignments that a sampler left in the tree, if it did."""
-    for group in ("posterior", "sample_stats"):
-        if group in tree.children and "assignments" in tree[group]:
-            found = tree[group]["assignments"]
-            if set(found.dims) != {"chain", "draw", "observation"}:
-                raise ValueError(
-                    f"'assignments' needs the dims chain, draw, observation, not {', '.join(map(str, found.dims))}"
-                )
-            return found.transpose("chain", "draw", "observation")
-    return None
-
-
 def drawn(tree: xr.DataTree, *, n_draws: int, key: Array) -> Assignments:
     """At most ``n_draws`` draws of the assignments, evenly chosen from each chain.
 
     :raises ValueError: when the tree holds neither assignments nor observed data, or its assignments are no whole numbers.
     """
     check_count("n_draws", n_draws)
-    given = held(tree)
-    sizes = posterior_of(tree).sizes if given is None else given.sizes
+    given = held_assignments(tree)
+    sizes = mixtures_of(tree).sizes if given is None else given.sizes
     chains, draws = sizes["chain"], sizes["draw"]
     some = np.unique(np.linspace(0, draws - 1, min(max(1, n_draws // chains), draws)).astype(int))
     if given is not None:
         chain, draw = np.repeat(np.arange(chains), len(some)), np.tile(some, chains)
         values = given.isel(draw=some).to_numpy().reshape(len(chain), -1)
-        return Assignments(by_first_row(_small(values)), chain, draw)
+        return Assignments(by_first_row(small_labels(values)), chain, draw)
     times = 1 if len(some) * chains >= _FEWEST else -(-min(_FEWEST, n_draws) // (len(some) * chains))
     chain, draw = np.repeat(np.arange(chains), len(some) * times), np.tile(np.repeat(some, times), chains)
     mixture, scaling = parameters(tree)
@@ -67,7 +54,7 @@ def drawn(tree: xr.DataTree, *, n_draws: int, key: Array) -> Assignments:
     return Assignments(by_first_row(assignments(at_rows(chosen, scaling, observed(tree)), key=key)), chain, draw)
 
 
-def _small(values: np.ndarray) -> Int[np.ndarray, "s n"]:
+def small_labels(values: np.ndarray) -> Int[np.ndarray, "s n"]:
     """Labels from another program as small whole numbers from 0."""
     whole = np.nan_to_num(values, nan=0.5) if values.dtype.kind == "f" else values
     if whole.dtype.kind not in "iuf" or np.any(whole != np.floor(whole)):

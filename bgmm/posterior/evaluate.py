@@ -106,6 +106,11 @@ def mean_responsibilities(at: Evaluation) -> Float[np.ndarray, "n k"]:
     return mean_over_draws(one_pass.responsibilities, at, (at.blocks.weights.size, k))[at.position]
 
 
+def each_draw(function: Callable, at: Evaluation) -> Float[np.ndarray, "s ..."]:
+    """``function(eta, blocks, centres)`` of every draw."""
+    return np.asarray(_each(function, at.mixture, at.blocks, at.centred))
+
+
 def mean_over_draws(function: Callable, at: Evaluation, shape: tuple[int, ...], *arguments) -> Float[np.ndarray, "..."]:
     """(1/S) sum_s of ``function(eta, blocks, centres, *arguments)`` of draw s, an array of that shape."""
     total = _folded(function, jnp.add, jnp.zeros(shape), at.mixture, at.blocks, at.centred, *arguments)

@@ -14,24 +14,38 @@ from bgmm.core.checks import check_count, random_key
 from bgmm.core.distributions import GaussianMixture
 from bgmm.core.gaussian import Parameters
 from bgmm.core.precision import in_float64
-from bgmm.posterior.evaluate import evaluation, mean_log_density, mean_responsibilities
+from bgmm.posterior.evaluate import at_rows, evaluation, mean_log_density, mean_responsibilities, rows_like
 from bgmm.posterior.relabel import relabelled
-from bgmm.tree import features_of, observed, parameters, posterior_of
+from bgmm.tree import features_of, has_mixtures, held_assignments, mixtures_of, observed, parameters, posterior_of, with_groups
 
 
 @in_float64
 def membership(tree: xr.DataTree, x=None) -> xr.DataArray:
     """Probability of each row belonging to each cluster, averaged over draws: p(z = k | x, data).
 
-    Clusters are those of the relabelled tree (the draws are aligned first when they are not yet). A row without any value
-    gets the mean weights.
+    Clusters are those of the relabelled tree (the draws are aligned first when they are not yet); where their number varies, it
+    is the probability given that the row belongs to one that the draw has. A row without any value gets the mean weights. Of
+    a tree with assignments alone it is the share of draws that put the row into the cluster.
 
     :param x: rows (n, d) with the features of the fit, in its units; by default the rows that were fitted.
     :returns: dims (observation, cluster); each row sums to one.
     :raises ValueError: when the columns of ``x`` are not those of the fit.
     """
     tree = relabelled(tree)
-    return xr.DataArray(mean_responsibilities(evaluation(tree, x)), dims=("observation", "cluster"), name="membership")
+    dims = ("observation", "cluster")
+    if not has_mixtures(tree):
+        return xr.DataArray(_shares(tree, x), dims=dims, name="membership")
+    mixture, scaling = parameters(tree, posterior_of(tree))
+    at = at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x))
+    return xr.DataArray(mean_responsibilities(at), dims=dims, name="membership")
+
+
+def _shares(tree: xr.DataTree, x) -> Float[np.ndarray, "n k"]:
+    """Shares of the draws that put each fitted row into each cluster."""
+    if x is not None:
+        raise ValueError("this tree holds assignments and no mixtures, which say nothing of other rows; leave x out")
+    z = held_assignments(tree).to_numpy()  # type: ignore[union-attr]
+    return np.stack([(z == k).mean((0, 1)) for k in range(z.max() + 1)], axis=1)
 
 
 @in_float64
@@ -76,17 +90,14 @@ def posterior_predictive(tree: xr.DataTree, *, n_draws: int = 100, seed: int | j
     :raises ValueError: when ``n_draws`` is not at least one, or the tree holds no observed data.
     """
     check_count("n_draws", n_draws)
-    x, (chains, draws) = observed(tree), (posterior_of(tree).sizes[name] for name in ("chain", "draw"))
+    x, (chains, draws) = observed(tree), (mixtures_of(tree).sizes[name] for name in ("chain", "draw"))
     some = np.unique(np.linspace(0, draws - 1, min(n_draws, draws)).astype(int))
     chosen = (np.arange(chains)[:, None] * draws + some).reshape(-1)
     rows = _rows_of(tree, chosen, len(x), random_key(seed))
     rows = np.where(np.isnan(x), np.nan, rows).reshape(chains, len(some), *x.shape)
     variables = {name: (("chain", "draw", "observation"), rows[..., j]) for j, name in enumerate(features_of(tree))}
-    groups = {name: node.to_dataset() for name, node in tree.children.items()}
-    groups["posterior_predictive"] = xr.Dataset(variables, coords={"chain": np.arange(chains), "draw": some})
-    replicated = xr.DataTree.from_dict(groups, name=tree.name)
-    replicated.attrs = tree.attrs
-    return replicated
+    replicates = xr.Dataset(variables, coords={"chain": np.arange(chains), "draw": some})
+    return with_groups(tree, {"posterior_predictive": replicates})
 
 
 def _rows_of(tree: xr.DataTree, chosen: np.ndarray, n: int, key: Array) -> Float[np.ndarray, "s n d"]:

@@ -17,9 +17,8 @@ from jaxtyping import Array, Float, Int
 
 from bgmm.core import one_pass
 from bgmm.core.precision import in_float64
-from bgmm.posterior.assignments import held
 from bgmm.posterior.evaluate import at_rows, mean_over_draws
-from bgmm.tree import observed, parameters
+from bgmm.tree import held_assignments, observed, parameters
 
 _MOST = 2000  # rows of a block: 32 MB
 _PAIRS = 2**16  # at once
@@ -35,7 +34,7 @@ def co_clustering(tree: xr.DataTree, *, rows=None, pairs=None) -> xr.DataArray:
         dims (pair,) with the coordinates ``first`` and ``second``.
     :raises ValueError: for rows that the tree does not have, for both ``rows`` and ``pairs``, and for more than 2000 rows.
     """
-    given = held(tree)
+    given = held_assignments(tree)
     x = observed(tree) if given is None else None
     n = len(x) if x is not None else given.sizes["observation"]  # type: ignore[union-attr]
     if rows is not None and pairs is not None:

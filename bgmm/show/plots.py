@@ -24,6 +24,7 @@ _CERTAIN = 0.95  # membership from which a row is drawn as belonging to its clus
 _INTERVAL = 0.89  # ArviZ's own
 _SHOWN_ROWS = 5000
 _SHOWN_FEATURES = 6
+_NEGLIGIBLE = 0.005
 
 
 def plot_clusters(
@@ -84,14 +85,24 @@ def plot_clusters(
 
 
 def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
-    """Posterior probabilities of the number of occupied components, as bars."""
+    """Posterior probabilities of the number of occupied components as bars, the prior's in grey beside them where known.
+
+    Numbers that have a probability under 0.005 in both are left out at the upper end.
+    """
     probability = n_occupied(tree)
+    prior = probability["prior"].to_numpy() if "prior" in probability.coords else None
+    likely = probability.to_numpy() if prior is None else np.maximum(probability, prior).to_numpy()
+    shown = slice(int(np.flatnonzero(likely >= _NEGLIGIBLE).max()) + 1)
+    k, p = probability["n_occupied"].to_numpy()[shown], probability.to_numpy()[shown]
     if axes is None:
-        axes = plt.subplots(figsize=(5, 3.2), layout="constrained")[1]
-    k = probability["n_occupied"].to_numpy()
-    bars = axes.bar(k, probability, color=colours(1)[0], width=0.7)
-    axes.bar_label(bars, [f"{p:.2f}" if p >= 0.005 else "" for p in probability.to_numpy()], padding=2)
-    axes.set(xlabel="occupied components $K_+$", ylabel="posterior probability", xticks=k, ylim=(0, 1.08))
+        axes = plt.subplots(figsize=(max(5.0, 1.4 + 0.55 * len(k)), 3.2), layout="constrained")[1]
+    width = 0.7 if prior is None else 0.4
+    bars = axes.bar(k - (0 if prior is None else width / 2), p, color=colours(1)[0], width=width, label="posterior")
+    axes.bar_label(bars, [f"{value:.2f}" if value >= _NEGLIGIBLE else "" for value in p], padding=2, fontsize="small")
+    if prior is not None:
+        axes.bar(k + width / 2, prior[shown], color="0.75", width=width, label="prior")
+        axes.legend(frameon=False)
+    axes.set(xlabel="occupied components $K_+$", ylabel="probability", xticks=k, ylim=(0, 1.12 * max(likely.max(), 0.4)))
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 

@@ -4,37 +4,51 @@ from __future__ import annotations
 
 import arviz as az
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.relabel import relabelled
-from bgmm.tree import about, features_of, posterior_of
+from bgmm.tree import about, features_of, has_mixtures, held_assignments, posterior_of
 
 _R_HAT = 1.01
 _EFFECTIVE = 400
+_RARE, _USUAL = 0.05, 0.5  # shares of the draws: a rarer cluster is not listed; a usual one has to agree over the chains
+_LABEL_FREE = ("lp", "n_occupied", "log_density")  # statistics that no switching of labels changes
 
 
 def summary_text(tree: xr.DataTree) -> str:
     """The summary that the command line prints."""
     tree = relabelled(tree)
-    posterior = posterior_of(tree)
-    single = posterior.sizes["chain"] * posterior.sizes["draw"] == 1
-    table = az.summary(tree, var_names=_shown(posterior), kind="stats" if single else "all")
-    if single:
-        table = table[["mean"]].rename(columns={"mean": "estimate"}).astype(float).map("{:.4g}".format)
-    parts = [_heading(tree, posterior), _occupied_line(tree), _modes_line(tree), "", table.to_string(), ""]
-    parts += [_resolution_line(tree), *([_converged_line(tree)] if single else verdicts(tree))]
+    sizes = tree["sample_stats"]["agreement"].sizes
+    single = sizes["chain"] * sizes["draw"] == 1
+    parts = [_heading(tree), _occupied_line(tree), _emptied_line(tree), _pruned_line(tree)]
+    parts += [_modes_line(tree), _clusters_line(tree)]
+    if has_mixtures(tree):
+        listed = xr.DataTree.from_dict({"posterior": _listed(tree, _RARE)})
+        table = az.summary(listed, kind="stats" if single else "all")
+        if single:
+            table = table[["mean"]].rename(columns={"mean": "estimate"}).astype(float).map("{:.4g}".format)
+        parts += ["", table.to_string(), "", _resolution_line(tree)]
+    parts += [_converged_line(tree)] if single else verdicts(tree)
     return "\n".join(part for part in parts if part is not None)
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
     """One sentence on the chains' agreement, one on divergences if there were any."""
-    posterior = posterior_of(tree)
-    table = az.summary(tree, var_names=_shown(posterior), kind="diagnostics", round_to="none")
-    r_hat, effective = table["r_hat"].astype(float), table["ess_bulk"].astype(float)
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
+    free, of_clusters = _diagnostics(_label_free(tree)), _diagnostics(_listed(tree, _USUAL) if has_mixtures(tree) else None)
+    table = pd.concat([free, of_clusters])
+    r_hat, effective = table["r_hat"], table["ess_bulk"]
     said = []
-    if posterior.sizes["chain"] == 1:
+    if max(node.sizes.get("chain", 1) for node in tree.children.values()) == 1:
         said.append("R-hat needs at least two chains, so nothing here says whether the sampler converged.")
+    elif (free["r_hat"] > _R_HAT).any():
+        said.append(
+            f"The chains do not agree: R-hat of {free['r_hat'].idxmax()}, which labels cannot change, is "
+            f"{free['r_hat'].max():.2f} (over {_R_HAT}): they sit in different modes or are too short; "
+            "run longer, or compare the chains."
+        )
     elif (r_hat > _R_HAT).any():
         said.append(
             f"The chains do not agree: "
@@ -49,7 +63,6 @@ def verdicts(tree: xr.DataTree) -> list[str]:
         said.append(
             f"The chains agree: R-hat at most {r_hat.max():.3f}, at least {effective.min():.0f} effective draws of each."
         )
-    stats = tree["sample_stats"] if "sample_stats" in tree.children else xr.Dataset()
     if "diverging" in stats and (n := int(stats["diverging"].sum())):
         said.append(f"{n} draws diverged: the posterior has places that the sampler could not enter.")
     if "agreement" in stats and (low := float(stats["agreement"].mean())) < 0.8:
@@ -57,24 +70,91 @@ def verdicts(tree: xr.DataTree) -> list[str]:
     return said
 
 
-def _shown(posterior: xr.Dataset) -> list[str]:
-    """Variables of the table; the weight of a single component is one, and no diagnostic can say more of it."""
-    return ["means", "scales"] if posterior.sizes["cluster"] == 1 else ["weights", "means", "scales"]
+def _diagnostics(variables: xr.Dataset | None) -> pd.DataFrame:
+    """R-hat and effective draws of each."""
+    if variables is None or not variables.data_vars:
+        return pd.DataFrame({"r_hat": [], "ess_bulk": []}, dtype=float)
+    return az.summary(xr.DataTree.from_dict({"posterior": variables}), kind="diagnostics", round_to="none").astype(float)
 
 
-def _heading(tree: xr.DataTree, posterior: xr.Dataset) -> str:
-    how = about(tree)
-    rows = tree["observed_data"].sizes["observation"] if "observed_data" in tree.children else "unknown"
-    size = f"{posterior.sizes['chain']} x {posterior.sizes['draw']} draws"
-    made = f"{how['engine']}, {size}\nmodel: {how['model']}" if how else f"{size} made elsewhere"
-    return f"{rows} rows, {posterior.sizes['feature']} features; {made}"
+def _listed(tree: xr.DataTree, share: float) -> xr.Dataset:
+    """The variables of the table, of the clusters that so many draws have.
+
+    The weight of a single component is one, and no diagnostic can say more of it.
+    """
+    posterior = posterior_of(tree)
+    usual = np.flatnonzero(_presence(tree) >= share)
+    names = ["weights"] * (posterior.sizes["cluster"] > 1) + [name for name in ("means", "scales") if name in posterior]
+    return posterior[names].isel(cluster=usual)
 
 
-def _occupied_line(tree: xr.DataTree) -> str:
+def _label_free(tree: xr.DataTree) -> xr.Dataset:
+    """What has a meaning without labels: K, K+, the concentration, log posterior, and log densities at fixed points."""
+    found: dict[str, xr.DataArray] = {}
+    if "sample_stats" in tree.children:
+        stats = tree["sample_stats"].to_dataset()
+        found |= {name: stats[name] for name in _LABEL_FREE if name in stats}
+    if "components" in tree.children:
+        posterior = tree["posterior"].to_dataset()
+        found |= {str(name): value for name, value in posterior.items() if "cluster" not in value.dims}
+    return xr.Dataset({name: value for name, value in found.items() if bool((value != value[0, 0]).any())})
+
+
+def _presence(tree: xr.DataTree) -> np.ndarray:
+    """Share of the draws that have each cluster."""
+    if "sample_stats" in tree.children and "present" in tree["sample_stats"]:
+        return tree["sample_stats"]["present"].mean(["chain", "draw"]).to_numpy()
+    return np.ones(posterior_of(tree).sizes["cluster"])
+
+
+def _heading(tree: xr.DataTree) -> str:
+    how, sizes = about(tree), tree["sample_stats"]["agreement"].sizes
+    if "observed_data" in tree.children:
+        rows = str(tree["observed_data"].sizes["observation"])
+    else:
+        rows = str(given.sizes["observation"]) if (given := held_assignments(tree)) is not None else "unknown"
+    what = f"{rows} rows, {len(features_of(tree))} features" if has_mixtures(tree) else f"assignments of {rows} rows"
+    size = f"{sizes['chain']} x {sizes['draw']} draws"
+    made = f"{how['engine']}, {size}\nmodel: {how['model']}" if "engine" in how else f"{size} made elsewhere"
+    return f"{what}; {made}"
+
+
+def _occupied_line(tree: xr.DataTree) -> str | None:
+    if "n_occupied" not in tree["sample_stats"] and "observed_data" not in tree.children:
+        return None
     probability = n_occupied(tree)
     likely = probability.where(probability >= 0.005, drop=True)
+    prior = [f" (prior {float(p):.2f})" for p in likely["prior"]] if "prior" in likely.coords else [""] * len(likely)
     return "occupied components: " + ", ".join(
-        f"{int(k)} with probability {float(p):.2f}" for k, p in zip(likely["n_occupied"], likely, strict=True)
+        f"{int(k)} with probability {float(p):.2f}{before}"
+        for k, p, before in zip(likely["n_occupied"], likely, prior, strict=True)
+    )
+
+
+def _clusters_line(tree: xr.DataTree) -> str | None:
+    """Which clusters not all draws have."""
+    presence = _presence(tree)
+    if (presence == 1).all():
+        return None
+    listed = [f"{k} in {share:.0%}" for k, share in enumerate(presence) if share >= _RARE]
+    rare = len(presence) - len(listed)
+    return f"clusters, and the draws that have them: {', '.join(listed)}" + f"; {rare} more in under {_RARE:.0%}" * (rare > 0)
+
+
+def _emptied_line(tree: xr.DataTree) -> str | None:
+    n = int(tree["sample_stats"]["n_emptied"].max()) if "n_emptied" in tree["sample_stats"] else 0
+    return f"emptied: the weight{'s' * (n > 1)} of {n} component{'s' * (n > 1)} vanished" if n else None
+
+
+def _pruned_line(tree: xr.DataTree) -> str | None:
+    if (pruned := about(tree).get("pruned")) is None:
+        return None
+    if not (each := pruned["clusters"]):
+        return "pruned: nothing"
+    n, most = len(each), max(one["probability"] for one in each)
+    return (
+        f"pruned: {n} cluster{'s' * (n > 1)}, each occupied with probability {most:.2g} at most; "
+        f"predictions change by no more than {pruned['removed_mass']:.2g}"
     )
 
 

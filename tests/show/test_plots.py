@@ -92,7 +92,17 @@ def test_rows_with_missing_values_do_not_stop_a_picture(rng):
     bgmm.plot_clusters(tree_of(jittered(rng, mixture, 1, 3), x)).figure.canvas.draw()
 
 
-def test_bars_are_the_probabilities_of_the_occupied_components(faithful_tree):
+def test_bars_are_the_probabilities_of_the_occupied_components_and_the_priors(faithful_tree):
     axes = bgmm.plot_occupied(faithful_tree)
-    heights = [bar.get_height() for bar in axes.patches]
-    np.testing.assert_allclose(heights, bgmm.n_occupied(faithful_tree))
+    posterior, prior = ([bar.get_height() for bar in container] for container in axes.containers)
+    np.testing.assert_allclose(posterior, bgmm.n_occupied(faithful_tree))
+    np.testing.assert_allclose(prior, bgmm.prior_n_occupied(bgmm.models.finite(2), 272))
+
+
+def test_bars_stop_where_no_number_is_likely(rng):
+    mixture = random_mixture(rng, 2, 1, spread=9.0)
+    w = np.broadcast_to([0.5, 0.5, *[0.0] * 6], (1, 30, 8))
+    means = np.concatenate([mixture.means[:, 0], np.zeros(6)])
+    tree = bgmm.from_draws(w, np.broadcast_to(means, w.shape), np.ones(w.shape), sample(rng, mixture, 40)[0])
+    (bars,) = bgmm.plot_occupied(tree).containers
+    assert [bar.get_height() for bar in bars] == [0, 1]
