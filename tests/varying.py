@@ -39,7 +39,8 @@ def varying(
     padded_w, padded_mu = np.zeros((c, s, size)), np.full((c, s, size, d), np.nan)
     np.put_along_axis(padded_w, place, w, axis=2)
     np.put_along_axis(padded_mu, place[..., None], np.where(present[..., None], mu, np.nan), axis=2)
-    sigma = np.where(padded_w[..., None, None] > 0, np.eye(d), np.nan)
+    scale = np.exp(0.1 * rng.normal(size=(c, s, size, 1, 1)))
+    sigma = np.where(padded_w[..., None, None] > 0, scale * np.eye(d), np.nan)
     x = None
     if n_rows:
         x = means[rng.choice(k, n_rows, p=weights)] + rng.normal(size=(n_rows, d))
