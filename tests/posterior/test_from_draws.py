@@ -87,7 +87,8 @@ def test_chains_that_disagree_on_how_many_are_said_to_whatever_their_labels(rng)
     present = np.ones((2, 100, 3), bool)
     present[0, :90, 2], present[1, :20, 2] = False, False
     text = summary_text(varying(rng, CENTRES, np.array([0.5, 0.3, 0.2]), present, n_rows=80).tree)
-    assert "The chains do not agree: R-hat of n_components, which labels cannot change, is" in text
+    assert "The chains do not agree: R-hat of n_" in text
+    assert "which labels cannot change" in text
 
 
 def test_assignments_alone_have_partitions_counts_and_a_summary(rng, tmp_path):

@@ -34,7 +34,7 @@ def total_variation(one: np.ndarray, other: np.ndarray) -> float:
 def with_a_small_one(rng):
     """Two clusters that hold 60 rows, and a third far off that holds none, of weight about 0.01; labels switch."""
     mixture = Parameters(np.log([0.59, 0.4, 0.01]), np.array([[0.0], [8.0], [30.0]]), np.ones((3, 1, 1)))
-    draws = switched(rng, jittered(rng, mixture, 2, 50, noise=0.2), per_chain=False)[0]
+    draws = switched(rng, jittered(rng, mixture, 2, 15, noise=0.2), per_chain=False)[0]
     x = sample(rng, mixture._replace(log_weights=np.log([0.6, 0.4, 1e-300])), 60)[0]
     return draws, tree_of(draws, x, also=("scales",)), x
 
@@ -57,7 +57,7 @@ def test_the_probability_of_holding_a_row_is_exact_given_the_draws(with_a_small_
     draws, tree, x = with_a_small_one
     (gone,) = about(bgmm.prune(tree))["pruned"]["clusters"]
     expected = []
-    for c, s in np.ndindex(2, 50):
+    for c, s in np.ndindex(2, 15):
         one = Parameters(*(a[c, s] for a in draws))
         r = np.exp(log_joint(one, x) - log_density(one, x)[:, None])
         expected.append(1 - np.prod(1 - r[:, one.means[:, 0].argmax()]))
