@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from bgmm.core.distributions import GaussianMixture as GaussianMixture
     from bgmm.data.examples import galaxies as galaxies
     from bgmm.data.examples import old_faithful as old_faithful
+    from bgmm.elsewhere import from_draws as from_draws
     from bgmm.engines.em import EM as EM
     from bgmm.engines.gibbs import Gibbs as Gibbs
     from bgmm.engines.nuts import NUTS as NUTS
     from bgmm.fitting import fit as fit
-    from bgmm.from_draws import from_draws as from_draws
     from bgmm.posterior.occupied import n_components as n_components
     from bgmm.posterior.occupied import n_occupied as n_occupied
     from bgmm.posterior.partition import credible_ball as credible_ball
@@ -47,7 +47,7 @@ _HOME = {
     "co_clustering": "bgmm.posterior.together",
     "credible_ball": "bgmm.posterior.partition",
     "fit": "bgmm.fitting",
-    "from_draws": "bgmm.from_draws",
+    "from_draws": "bgmm.elsewhere",
     "galaxies": "bgmm.data.examples",
     "load": "bgmm.tree",
     "log_density": "bgmm.posterior.predict",

@@ -30,7 +30,7 @@ def n_occupied_probabilities(
     """
     p_k, alpha = jnp.asarray(p_components), jnp.asarray(concentration)
     k = jnp.arange(1, p_k.shape[0] + 1)
-    return _after(n, p_k, alpha[:, None] / k if dynamic else jnp.broadcast_to(alpha[:, None], (len(alpha), len(k))))
+    return _after(n, p_k, alpha[:, None] / k[None] if dynamic else jnp.broadcast_to(alpha[:, None], (len(alpha), len(k))))
 
 
 @jax.jit

@@ -54,7 +54,7 @@ def drawn(tree: xr.DataTree, *, n_draws: int, key: Array) -> Assignments:
     return Assignments(by_first_row(assignments(at_rows(chosen, scaling, observed(tree)), key=key)), chain, draw)
 
 
-def small_labels(values: np.ndarray) -> Int[np.ndarray, "s n"]:
+def small_labels(values: np.ndarray) -> Int[np.ndarray, "*draws n"]:
     """Labels from another program as small whole numbers from 0."""
     whole = np.nan_to_num(values, nan=0.5) if values.dtype.kind == "f" else values
     if whole.dtype.kind not in "iuf" or np.any(whole != np.floor(whole)):

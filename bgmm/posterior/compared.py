@@ -1,7 +1,8 @@
 """By what ``relabel`` aligns the draws of a tree: membership probabilities of some rows in the occupied components.
 
 Of draws of mixtures they are the responsibilities p(z_n = k | x_n, draw s), given that k is occupied; of draws of assignments
-they are zero and one.
+they are zero and one. How well a draw explains a row is its density beside a tenth of the mean
+over the draws, as a share of the two.
 """
 
 from __future__ import annotations
@@ -12,27 +13,31 @@ import jax
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
+from scipy.special import expit, logsumexp
 
 from bgmm.core.gaussian import Parameters
 from bgmm.core.scaling import Scaling
 from bgmm.posterior.assignments import small_labels
-from bgmm.posterior.evaluate import at_rows, responsibilities
+from bgmm.posterior.evaluate import at_rows, log_likelihoods, responsibilities
 from bgmm.tree import held_assignments, mixtures_of, observed, occupied_of, parameters
 
 _ROWS = 256
 _NUMBERS = 5 * 10**7  # in the memberships of all draws: 200 MB
 _FEWEST_ROWS = 64
+_WELL = 10.0  # a row is half explained when its density is so many times lower than the mean over the draws
 
 
 class Compared(NamedTuple):
     """What the draws are aligned by: of each draw its occupied components first."""
 
     p: Float[np.ndarray, "s n j"]
+    g: Float[np.ndarray, "s n"]  # how well the draw explains the row, in 0..1
     component: Int[np.ndarray, "s j"]  # of the tree
     counts: Int[np.ndarray, " s"]  # occupied ones
     score: Float[np.ndarray, " s"]  # the pivot has a high one
     weights: Float[np.ndarray, "s k"]  # of the tree's components
     shape: tuple[int, int]
+    varying: bool  # whether some component of some draw is not occupied
 
 
 def _occupied_first(held: Bool[np.ndarray, "s k"]) -> tuple[Int[np.ndarray, "s j"], Int[np.ndarray, " s"]]:
@@ -54,15 +59,18 @@ def of_mixtures(tree: xr.DataTree) -> Compared:
     rows = _rows(tree, mixture, scaling, component, counts)
     p = np.empty((len(component), len(rows), component.shape[1]), np.float32)
     step = min(len(p), max(1, _NUMBERS // (len(rows) * held.shape[1])))
+    log_p = np.empty(p.shape[:2], np.float32)
     for low in range(0, len(p), step):
         some = np.minimum(np.arange(low, low + step), len(p) - 1)  # of one shape, that nothing is compiled twice
-        r = responsibilities(at_rows(jax.tree.map(lambda a: np.asarray(a)[some], mixture), scaling, rows))  # noqa: B023
+        at = at_rows(jax.tree.map(lambda a: np.asarray(a)[some], mixture), scaling, rows)  # noqa: B023
+        log_p[some], r = log_likelihoods(at), responsibilities(at)
         r = np.take_along_axis(r * held[some][:, None, :], component[some][:, None, :], axis=2)
         p[some] = r / np.maximum(r.sum(2, keepdims=True), np.finfo(float).tiny)
+    g = expit(log_p - (logsumexp(log_p, axis=0) - np.log(len(log_p))) + np.log(_WELL))
     score = p.max(2).mean(1)  # the most decided draw, where the tree knows no log posterior
     if "sample_stats" in tree.children and "lp" in tree["sample_stats"]:
         score = tree["sample_stats"]["lp"].to_numpy().reshape(-1)
-    return Compared(p, component, counts, score, np.exp(np.asarray(mixture.log_weights)), shape)
+    return Compared(p, g, component, counts, score, np.exp(np.asarray(mixture.log_weights)), shape, not held.all())
 
 
 def _rows(
@@ -92,4 +100,5 @@ def of_assignments(tree: xr.DataTree) -> Compared:
     some = np.unique(np.linspace(0, z.shape[1] - 1, most).astype(int))
     exists = np.arange(component.shape[1]) < counts[:, None]
     p = ((z[:, some, None] == component[:, None, :]) & exists[:, None, :]).astype(np.float32)
-    return Compared(p, component, counts, np.zeros(len(z)), share, (given.sizes["chain"], given.sizes["draw"]))
+    explained, shape = np.ones(p.shape[:2], np.float32), (given.sizes["chain"], given.sizes["draw"])
+    return Compared(p, explained, component, counts, np.zeros(len(z)), share, shape, not share.all())

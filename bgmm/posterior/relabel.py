@@ -44,7 +44,7 @@ def relabel(tree: xr.DataTree, *, order: str = "weights") -> xr.DataTree:
     if order != "weights" and order not in known:
         raise ValueError(f"order must be 'weights' or one of the features {', '.join(known)}, not {order!r}")
     compared = of_mixtures(tree) if mixed else of_assignments(tree)
-    found = align(compared.p, compared.counts, compared.score)
+    found = align(compared.p, compared.g, compared.counts, compared.score, varying=compared.varying)
     component = _component(found, compared)
     present = component >= 0
     if order == "weights":

@@ -74,7 +74,8 @@ def _diagnostics(variables: xr.Dataset | None) -> pd.DataFrame:
     """R-hat and effective draws of each."""
     if variables is None or not variables.data_vars:
         return pd.DataFrame({"r_hat": [], "ess_bulk": []}, dtype=float)
-    return az.summary(xr.DataTree.from_dict({"posterior": variables}), kind="diagnostics", round_to="none").astype(float)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a chain whose every draw is as far from the median
+        return az.summary(xr.DataTree.from_dict({"posterior": variables}), kind="diagnostics", round_to="none").astype(float)
 
 
 def _listed(tree: xr.DataTree, share: float) -> xr.Dataset:

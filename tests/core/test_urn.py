@@ -1,0 +1,66 @@
+"""The urn against all assignments of a few rows, and against draws of weights."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.special import gammaln
+
+import bgmm
+from bgmm import models
+from bgmm.core.urn import n_occupied_probabilities
+
+
+def by_enumeration(n: int, k: int, alpha: float) -> np.ndarray:
+    """P(K+) from the Dirichlet-multinomial probability of each of the k^n assignments."""
+    p = np.zeros(k)
+    for z in product(range(k), repeat=n):
+        counts = np.bincount(z, minlength=k)
+        log_p = gammaln(k * alpha) - gammaln(n + k * alpha) + (gammaln(counts + alpha) - gammaln(alpha)).sum()
+        p[np.count_nonzero(counts) - 1] += np.exp(log_p)
+    return p
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("alpha", [0.01, 0.7, 3.0])
+def test_probabilities_are_those_of_all_assignments(alpha, dynamic):
+    p_k = np.array([0.1, 0.3, 0.4, 0.2])
+    expected = np.zeros(4)
+    for k, p in enumerate(p_k, start=1):
+        expected[:k] += p * by_enumeration(6, k, alpha / k if dynamic else alpha)
+    found = n_occupied_probabilities(6, p_k, np.array([alpha]), dynamic=dynamic)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-14)
+
+
+def test_several_concentrations_are_averaged():
+    p_k = np.array([0.2, 0.5, 0.3])
+    each = [n_occupied_probabilities(9, p_k, np.array([a]), dynamic=True) for a in (0.2, 5.0)]
+    np.testing.assert_allclose(n_occupied_probabilities(9, p_k, np.array([0.2, 5.0]), dynamic=True), np.mean(each, axis=0))
+
+
+def test_the_prior_of_a_model_is_that_of_simulated_rows(rng):
+    k, alpha, n, times = 6, 0.3, 80, 20_000
+    w = rng.dirichlet(np.full(k, alpha), size=times)
+    z = (rng.uniform(size=(times, n, 1)) > np.cumsum(w, axis=1)[:, None, :-1]).sum(2)
+    occupied = np.array([len(set(own)) for own in z])
+    prior = bgmm.prior_n_occupied(models.finite(k, concentration=alpha), n)
+    for count in range(1, k + 1):
+        p = float(prior.sel(n_occupied=count))
+        assert abs(np.mean(occupied == count) - p) < 4 * np.sqrt(p * (1 - p) / times) + 1e-4
+
+
+def test_a_million_rows_cost_a_moment_and_no_digits():
+    p = np.asarray(n_occupied_probabilities(1_000_000, np.eye(8)[7], np.array([0.01])))
+    assert p.sum() == pytest.approx(1, abs=1e-9)
+    # all rows in the first m of 8 components has the probability E[W^n], W ~ Beta(m a, (8 - m) a): of one component exactly
+    one = 8 * np.exp(gammaln(0.01 + 1e6) - gammaln(0.01) + gammaln(0.08) - gammaln(0.08 + 1e6))
+    assert p[0] == pytest.approx(one, rel=1e-6)
+
+
+def test_programs_of_ones_own_and_no_rows_are_refused():
+    with pytest.raises(ValueError, match=r"one of bgmm.models"):
+        bgmm.prior_n_occupied(lambda rows: None, 10)
+    with pytest.raises(ValueError, match="n must be a whole number"):
+        bgmm.prior_n_occupied(models.finite(2), 0)
