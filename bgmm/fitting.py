@@ -132,6 +132,8 @@ def _engine(engine: str | Engine | None, model: Model) -> Engine:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)} or a settings value such as bgmm.NUTS(), not {engine!r}")
     if _random_k(model) and not isinstance(engine, Gibbs):
         raise ValueError(f"{type(engine).__name__} needs a given number of components, and here it is unknown; use gibbs")
+    if isinstance(engine, Gibbs) and callable(model) and not isinstance(model, Mixture):
+        raise ValueError("Gibbs fits a models.Mixture, whose components are alike; use nuts or em for a program of your own")
     return engine
 
 
@@ -150,8 +152,7 @@ def _slots(
     model: Model, table: Table, units: Scaling, steps: np.ndarray, weights, standardise: bool, dtype: str
 ) -> tuple[Slots, np.ndarray]:
     """The model as slots stated on standardised blocks; and the places of the rows in these."""
-    if not isinstance(model, Mixture):
-        raise ValueError("Gibbs fits a models.Mixture, whose components are alike; use nuts or em for a program of your own")
+    assert isinstance(model, Mixture)
     if weights is not None and not np.isin(weights, (0.0, 1.0)).all():
         raise ValueError("Gibbs assigns whole rows, and weights= has others than 0 and 1; use nuts or em, or repeat the rows")
     blocks, position = one_pass.make_blocks(table.values, weights, scaling=units, dtype=dtype)

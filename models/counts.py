@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jax.scipy.special import betaln, gammaln
+from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from bgmm.core.checks import check_between, check_positive
@@ -98,7 +98,12 @@ class BetaNegativeBinomial:
     def log_prob(self, above: Float[Array, " k"]) -> Float[Array, " k"]:
         """Log probability of so many above one."""
         ways = gammaln(self.alpha + above) - gammaln(self.alpha) - gammaln(above + 1)
-        return ways + betaln(self.alpha + self.a, above + self.b) - betaln(self.a, self.b)
+        return ways + _log_beta(self.alpha + self.a, above + self.b) - _log_beta(self.a, self.b)
+
+
+def _log_beta(a, b):
+    """log B(a, b); JAX's own is right to six digits only."""
+    return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 
 CountPrior = Uniform | Geometric | Poisson | NegativeBinomial | BetaNegativeBinomial

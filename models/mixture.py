@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpyro
@@ -16,6 +16,7 @@ from bgmm.models.gaussian import Gaussian
 from bgmm.models.weights import Dirichlet, RandomK
 
 
+@runtime_checkable
 class Family(Protocol):
     """Components: what a family of one's own has to be, and hashable besides (a frozen dataclass)."""
 

@@ -13,7 +13,7 @@ Given the rows that are assigned to it, a component sees them only through their
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from bgmm.core.target import HoldAt
 type Layout = tuple[tuple[str, tuple[int, ...]], ...]
 
 
+@runtime_checkable
 class Family(Protocol):
     """Components that declare themselves, alike and independent given what they share."""
 
@@ -38,6 +39,7 @@ class Family(Protocol):
         """Sample the means and lower Cholesky factors of ``k`` components."""
 
 
+@runtime_checkable
 class Hyperprior(Protocol):
     """A prior over the concentration."""
 
@@ -45,6 +47,7 @@ class Hyperprior(Protocol):
         """As NumPyro has it."""
 
 
+@runtime_checkable
 class Weights(Protocol):
     """Symmetric Dirichlet weights of some of ``size`` components."""
 
@@ -64,6 +67,7 @@ class Weights(Protocol):
         """Log prior of K = 1 .. size, up to a constant."""
 
 
+@runtime_checkable
 class Mixture(Protocol):
     """A program made of the two."""
 

@@ -198,7 +198,7 @@ def test_the_summary_says_whether_chains_from_different_starts_agree(tree):
 @pytest.mark.parametrize(
     ("model", "options", "says"),
     [
-        (models.random_k(), {"engine": "nuts"}, "NUTS needs a given number of components .* use gibbs"),
+        (models.random_k(), {"engine": "nuts"}, "NUTS needs a given number of components, .* use gibbs"),
         (models.random_k(), {"engine": "em"}, "EM needs a given number"),
         (models.finite(2).__call__, {"engine": "gibbs"}, "Gibbs fits a models.Mixture"),
         (models.random_k(), {"weights": np.full(272, 0.5)}, "Gibbs assigns whole rows"),
