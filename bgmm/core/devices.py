@@ -58,8 +58,12 @@ def for_blocks(n_blocks: int) -> Devices:
     return Devices(max(1, min(jax.local_device_count(), n_blocks // _LEAST)))
 
 
-def map_on_each(function: Callable, arguments):
-    """``function`` of every item of ``arguments`` (along first axes), in turn, on as many devices as share them evenly."""
+def map_on_each(function: Callable, arguments, *, side_by_side: bool = False):
+    """``function`` of every item of ``arguments`` (along first axes), on as many devices as share them evenly.
+
+    Each device takes its items in turn, or all of them at once.
+    """
     n_items = len(jax.tree.leaves(arguments)[0])
     n = next(n for n in range(min(jax.local_device_count(), n_items), 0, -1) if n_items % n == 0)
-    return Devices(n).on_each(lambda _, share: jax.lax.map(function, share), summed=False)(None, arguments)
+    of_all = jax.vmap(function) if side_by_side else lambda items: jax.lax.map(function, items)
+    return Devices(n).on_each(lambda _, share: of_all(share), summed=False)(None, arguments)

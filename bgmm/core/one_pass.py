@@ -50,6 +50,13 @@ class Blocks(NamedTuple):
         """Sum of the observation weights: N when none were given."""
         return self.weights.sum()
 
+    def on_one_device(self) -> Blocks:
+        """The same blocks, not spread."""
+        if self.devices.n == 1:
+            return self
+        x, weights, pattern = (jnp.asarray(np.asarray(a)) for a in (self.x, self.weights, self.pattern))
+        return self._replace(x=x, weights=weights, pattern=pattern, devices=Devices())
+
 
 def bucket(n: int) -> int:
     """The smallest of 1, 2, ..., 16, 18, ..., 32, 36, ... that holds n: few shapes to compile, at most 1/8 of padding."""

@@ -217,7 +217,7 @@ def make_slots(
         raise ValueError(f"{_ALIKE}, and the sites of this model depend on how many there are")
     slots = Slots(
         step=jnp.asarray(recording_step),
-        blocks=blocks,
+        blocks=blocks.on_one_device(),  # the chains are what is spread
         scaling=Scaling(*(jnp.asarray(a) for a in scaling)),
         log_volume=log_volume,
         model=model,

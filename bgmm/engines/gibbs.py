@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from bgmm.core import gaussian, one_pass
 from bgmm.core.checks import check_count
+from bgmm.core.devices import map_on_each
 from bgmm.core.gaussian import Parameters
 from bgmm.core.slots import Slots
 from bgmm.core.weights import PaddedDirichlet
@@ -158,7 +159,9 @@ def _occupied_first(at: Partition, log_w: Float[Array, " m"]) -> tuple[Partition
 def _advance(slots, frame, states, steps, powers, rates, keys, *, sweeps: int, tries: int):
     """As many draws of all chains as there are ``powers``, each the last of some sweeps."""
 
-    def of_chain(state, steps, key):
+    def of_chain(chain):
+        state, steps, key = chain
+
         def draw(carry, given):
             power, rate, key = given
 
@@ -174,7 +177,7 @@ def _advance(slots, frame, states, steps, powers, rates, keys, *, sweeps: int, t
 
         return jax.lax.scan(draw, (state, steps), (powers, rates, jax.random.split(key, powers.size)))
 
-    return jax.vmap(of_chain)(states, steps, keys)
+    return map_on_each(of_chain, (states, steps, keys), side_by_side=True)
 
 
 def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, key: Array, power: float = 1.0) -> Record:
