@@ -33,10 +33,14 @@ type Layout = tuple[tuple[str, tuple[int, ...]], ...]
 
 @runtime_checkable
 class Family(Protocol):
-    """Components that declare themselves, alike and independent given what they share."""
+    """Components that declare themselves: what a family of one's own has to be, and hashable (a frozen dataclass)."""
 
     def declare(self, k: int, recording_step: Float[Array, " d"]) -> tuple[Float[Array, "k d"], Float[Array, "k d d"]]:
-        """Sample the means and lower Cholesky factors of ``k`` components."""
+        """Sample the means and lower Cholesky factors of ``k`` components: inside a NumPyro program only.
+
+        Sites of the components have k as their first axis, and are independent given the others: hyperparameters, which all
+        components share.
+        """
 
 
 @runtime_checkable
