@@ -95,9 +95,10 @@ def _moved(target, proposal, domain, z, m, t, length, *, rng: np.random.Generato
     momentum = rng.standard_normal(z.shape)
     lengths = length * rng.uniform(0.7, 1.3, len(z))
     there, log_ratio = _leapt(target, proposal, jnp.asarray(t), z, m, momentum, lengths)
-    there, log_ratio = np.asarray(there), np.asarray(log_ratio)
-    accept = np.log(rng.uniform(size=len(z))) < np.where(np.isfinite(log_ratio), log_ratio, -np.inf)
-    accept[accept] = inside(target, domain, there)[accept]
+    log_ratio = np.where(np.isfinite(log_ratio), log_ratio, -np.inf)
+    accept = np.log(rng.uniform(size=len(z))) < log_ratio
+    there = np.where(accept[:, None], there, z)
+    accept &= inside(target, domain, there)
     return np.where(accept[:, None], there, z), accept.mean()
 
 

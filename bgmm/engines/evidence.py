@@ -43,6 +43,10 @@ class Estimate(NamedTuple):
     n_temperatures: int  # of the bridge; zero where the weights served
     n_modes: int
 
+    def times(self, log_factor: float) -> Estimate:
+        """Per other units."""
+        return self._replace(log_evidence=self.log_evidence + log_factor, log_filled=self.log_filled + log_factor)
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -74,7 +78,7 @@ class Evidence:
         k_hat = float(array_stats.psislw(-log_w[np.isfinite(log_w)])[1])
         log_w, n_temperatures = log_w.reshape(_BATCHES, n_each), 0
         log_evidence = logsumexp(log_w, axis=1) - np.log(n_each)
-        log_filled = logsumexp(log_w, axis=1, b=filled.reshape(_BATCHES, n_each)) - np.log(n_each)
+        log_filled = logsumexp(np.where(filled.reshape(_BATCHES, n_each), log_w, -np.inf), axis=1) - np.log(n_each)
         if not k_hat <= _TRUSTED:
             log_evidence, z, n_temperatures = bridge(target, proposal, domain, _BATCHES, n_each, rng=rng)
             _, filled = _at(target, z.reshape(-1, z.shape[-1]), key_rows)

@@ -25,6 +25,7 @@ from bgmm.core.gaussian import AnyArray
 from bgmm.core.target import Target
 
 _LEAST = 1e-8  # share of the largest variance of a feature that is believed
+_FAR = 1e200  # in place of a distance that is no number
 
 
 class Domain(NamedTuple):
@@ -50,7 +51,7 @@ def relabelling(target: Target, domain: Domain, z: Float[AnyArray, "s z"]) -> In
     """Of each point, which of its components takes the place of each of the pivot's; the identity inside the domain."""
     f = np.asarray(_features(target, domain.alike, jnp.asarray(z)))
     away = np.einsum("skjf,jfg->skjg", f[:, :, None] - domain.features[None, None], domain.whiten)
-    cost = np.square(away).sum(-1)
+    cost = np.nan_to_num(np.square(away).sum(-1), nan=_FAR, posinf=_FAR)
     places = np.broadcast_to(np.arange(cost.shape[1]), cost.shape[:2]).copy()
     for s in np.flatnonzero((cost.argmin(2) != places).any(1)):  # the others are where they belong
         places[s] = linear_sum_assignment(cost[s].T)[1]
@@ -70,11 +71,12 @@ def relabelled(
     simplex = biject_to(constraints.simplex)
     parts = []
     for name, part in _parts(target, jnp.asarray(z)).items():
+        there = part
         if name in alike:
-            part = part[order]
+            there = part[order]
         elif name == "weights":
-            part = simplex.inv(simplex(part)[order])
-        parts.append(np.asarray(part).reshape(-1))
+            there = simplex.inv(simplex(part)[order])
+        parts.append(np.asarray(there).reshape(-1))
     return np.concatenate(parts)
 
 

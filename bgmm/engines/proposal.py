@@ -1,4 +1,4 @@
-"""A mixture of multivariate t distributions at the modes that restarts found: heavy enough in the tails to sample from by weight.
+"""A mixture of multivariate t distributions at the modes that restarts found, with tails heavy enough to sample from by weight.
 
     q(z) = sum_m pi_m t_nu(z | z_m, A_m A_m'),    A_m = H_m^(-1/2), the Laplace factor of the mode.
 
@@ -53,9 +53,7 @@ class Proposal(NamedTuple):
         return logsumexp(self.log_weights + log_t)
 
 
-def proposal_at(
-    target: Target, alike: tuple[str, ...], modes: Modes, *, rng: np.random.Generator
-) -> tuple[Proposal, Domain]:
+def proposal_at(target: Target, alike: tuple[str, ...], modes: Modes, *, rng: np.random.Generator) -> tuple[Proposal, Domain]:
     """q, and the domain that it covers: about the heaviest mode.
 
     Weights go with the root of the Laplace mass, which is rough, so that no mode is starved for its fault.
@@ -67,7 +65,7 @@ def proposal_at(
             continue
         one = Proposal(np.zeros(1), z[None], factor[None])
         orders, times = np.unique(relabelling(target, domain, one.draw(_TRIED, rng=rng)[0]), axis=0, return_counts=True)
-        seen = times >= min(_SEEN * _TRIED, times.max())
+        seen = times >= min(_SEEN * _TRIED, int(times.max()))
         for order, share in zip(orders[seen], times[seen] / times[seen].sum(), strict=True):
             there = relabelled(target, alike, z, order)
             terms.append((0.5 * np.log(mass) + np.log(share), there, np.asarray(laplace(target, jnp.asarray(there))[0])))
