@@ -52,7 +52,7 @@ class Estimate(NamedTuple):
 class Evidence:
     """Settings of an evidence.
 
-    :param n_draws: of the importance sample, and of the bridge where one is needed.
+    :param n_draws: of the importance sample; the bridge, where one is needed, takes half as many.
     :param n_starts: restarts among which the modes are sought.
     """
 
@@ -80,10 +80,10 @@ class Evidence:
         log_evidence = logsumexp(log_w, axis=1) - np.log(n_each)
         log_filled = logsumexp(np.where(filled.reshape(_BATCHES, n_each), log_w, -np.inf), axis=1) - np.log(n_each)
         if not k_hat <= _TRUSTED:
-            log_evidence, z, n_temperatures = bridge(target, proposal, domain, _BATCHES, n_each, rng=rng)
+            log_evidence, z, n_temperatures = bridge(target, proposal, domain, _BATCHES, n_each // 2, rng=rng)
             _, filled = _at(target, z.reshape(-1, z.shape[-1]), key_rows)
             with np.errstate(divide="ignore"):
-                log_filled = log_evidence + np.log(filled.reshape(_BATCHES, n_each).mean(1))
+                log_filled = log_evidence + np.log(filled.reshape(_BATCHES, -1).mean(1))
         return Estimate(log_evidence + log_labels, log_filled + log_labels, k_hat, n_temperatures, len(modes.mass))
 
 
