@@ -25,9 +25,23 @@ _OURS = r"(?!(arviz\w*|bgmm\.tree|h5netcdf|jax|matplotlib|numpyro|xarray)\b)"
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="table of numbers: CSV, npy or Parquet")]
 Fitted = Annotated[Path, typer.Argument(metavar="FIT.nc", help="what 'bgmm fit' wrote")]
-Count = Annotated[int | None, typer.Option("-k", "--n-components", min=1, metavar="K", help="number of components")]
-Model = Annotated[Literal["finite"], typer.Option(help="name of a model in bgmm.models")]
-Engine = Annotated[Literal["em", "nuts"], typer.Option(help="em: the single best fit; nuts: draws that say how sure it is")]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        "-k", "--n-components", min=1, metavar="K", help="number of components [default: unknown]", show_default=False
+    ),
+]
+Model = Annotated[
+    Literal["finite", "random_k", "sparse"] | None,
+    typer.Option(help="name of a model in bgmm.models [default: finite with -k, else random_k]", show_default=False),
+]
+Engine = Annotated[
+    Literal["em", "gibbs", "nuts"] | None,
+    typer.Option(
+        help="em: the single best fit; gibbs, nuts: draws that say how sure it is [default: nuts with -k, else gibbs]",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="of all random numbers")]
 Columns = Annotated[str | None, typer.Option(help="columns to use, by name: a,b,c [default: all numeric ones]")]
 SameColumns = Annotated[str | None, typer.Option(help="columns to use, in the order of the fit [default: those of the fit]")]
@@ -86,19 +100,22 @@ def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
 def fit(
     data: Data,
     n_components: Count = None,
-    model: Model = "finite",
-    engine: Engine = "nuts",
+    model: Model = None,
+    engine: Engine = None,
     columns: Columns = None,
     seed: Seed = 0,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="tree to write [default: DATA, ending in .nc]")] = None,
 ) -> None:
     """Fit a mixture to a table, print the summary, and write the tree."""
-    if n_components is None:
-        raise ValueError("say how many components to fit: -k 3")
+    name = model or ("random_k" if n_components is None else "finite")
+    if name == "finite" and n_components is None:
+        raise ValueError("say how many components to fit: -k 3; or leave --model out, to learn it")
+    if name == "random_k" and n_components is not None:
+        raise ValueError("with --model random_k the number of components is unknown; leave -k out")
     from bgmm.data.table import read_table
 
     table = read_table(data, _names(columns))
-    if n_components > (n := len(table.values)):
+    if n_components is not None and n_components > (n := len(table.values)):
         raise ValueError(f"-k {n_components} asks for more components than '{data}' has rows, {n}; ask for fewer")
     output = output or Path(os.path.expanduser(data)).with_suffix(".nc")
     _check_output(output, data)
@@ -107,7 +124,8 @@ def fit(
     from bgmm.show.summary import summary_text
 
     _say(*table.notes)
-    tree = bgmm.relabel(bgmm.fit(getattr(bgmm.models, model)(n_components), table, engine=engine, seed=seed))
+    declared = getattr(bgmm.models, name)(*([] if n_components is None else [n_components]))
+    tree = bgmm.relabel(bgmm.fit(declared, table, engine=engine, seed=seed))
     bgmm.save(tree, output)
     typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}")
 

@@ -14,6 +14,7 @@ import xarray as xr
 
 from bgmm.core import gaussian, one_pass, scaling
 from bgmm.core.checks import check_choice, random_key
+from bgmm.core.gaussian import Parameters
 from bgmm.core.precision import in_float64
 from bgmm.core.scaling import Scaling
 from bgmm.core.slots import Slots, make_slots
@@ -76,14 +77,14 @@ def fit(
     table, c, units, steps = given(model, x, weights)
     own = isinstance(model, Mixture)
     counted = slice(None) if c is None else c > 0
-    make = slots_of if isinstance(settings, Gibbs) else target_of
+    make: Callable[..., tuple[Slots | Target, np.ndarray]] = slots_of if isinstance(settings, Gibbs) else target_of
     target, position = make(model, table, units, steps, c, own if standardise is None else standardise, dtype)
     if not _random_k(model) and target.n_components > (n := len(table.values[counted])):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
     begin = None if start is None else beginning(start, table, units, target.n_components)
-    draws = settings.run(target, key=key_run, start=begin)
+    draws = _run(settings, target, key_run, begin)
     for sentence in draws.warnings:
         warnings.warn(sentence, stacklevel=3)
 
@@ -122,15 +123,27 @@ def _engine(engine: str | Engine | None, model: Model) -> Engine:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)} or a settings value such as bgmm.NUTS(), not {engine!r}")
     if _random_k(model) and not isinstance(engine, Gibbs):
         raise ValueError(f"{type(engine).__name__} needs a given number of components, and here it is unknown; use gibbs")
+    if isinstance(engine, Gibbs) and callable(model) and not isinstance(model, Mixture):
+        raise ValueError("Gibbs fits a models.Mixture, whose components are alike; use nuts or em for a program of your own")
     return engine
+
+
+def _run(settings: Engine, target: Slots | Target, key: jax.Array, start: Parameters | None) -> Draws:
+    """The engine on what it is made for."""
+    if isinstance(settings, Gibbs):
+        assert isinstance(target, Slots)
+        if start is not None:
+            raise ValueError("Gibbs begins its chains at different numbers of components; leave start out, or use nuts or em")
+        return settings.run(target, key=key)
+    assert isinstance(target, Target)
+    return settings.run(target, key=key, start=start)
 
 
 def slots_of(
     model: Model, table: Table, units: Scaling, steps: np.ndarray, weights, standardise: bool, dtype: str
 ) -> tuple[Slots, np.ndarray]:
     """The model as slots stated on standardised blocks; and the places of the rows in these."""
-    if not isinstance(model, Mixture):
-        raise ValueError("Gibbs fits a models.Mixture, whose components are alike; use nuts or em for a program of your own")
+    assert isinstance(model, Mixture)
     if weights is not None and not np.isin(weights, (0.0, 1.0)).all():
         raise ValueError("Gibbs assigns whole rows, and weights= has others than 0 and 1; use nuts or em, or repeat the rows")
     blocks, position = one_pass.make_blocks(table.values, weights, scaling=units, dtype=dtype)
@@ -217,7 +230,7 @@ def _constants(table: Table, units: Scaling, model: Model, steps: np.ndarray, we
     return group if weights is None else group.assign(observation_weights=("observation", np.asarray(weights, float)))
 
 
-def _about(model: Model, settings: Engine, seed, target: Target) -> dict:
+def _about(model: Model, settings: Engine, seed, target: Slots | Target) -> dict:
     return {
         "model": repr(model) if isinstance(model, Mixture) else getattr(model, "__name__", repr(model)),
         "engine": type(settings).__name__,

@@ -43,7 +43,7 @@ def given(model: Mixture | Callable, x, weights) -> Given:
     units = scaling.scaling_of(table.values, c)
     check_scale(table, units)
     steps = recording_steps(model, table, units, table.values[slice(None) if c is None else c > 0])
-    warn_of_columns(table, units, isinstance(model, Mixture), steps)
+    warn_of_columns(table, units, isinstance(model, Mixture) and isinstance(model.components, Gaussian), steps)
     return Given(table, c, units, steps)
 
 
@@ -75,8 +75,8 @@ def check_scale(table: Table, units: Scaling) -> None:
 
 def recording_steps(model: Mixture | Callable, table: Table, units: Scaling, rows: np.ndarray) -> Float[np.ndarray, " d"]:
     """Recording step of each feature in the units of the data: declared by the model, or seen in the data."""
-    own = isinstance(model, Mixture) and isinstance(model.components, Gaussian)
-    declared = model.components.recording_step if own else None
+    components = model.components if isinstance(model, Mixture) else None
+    declared = components.recording_step if isinstance(components, Gaussian) else None
     if declared is None:
         return scaling.recording_steps(rows, units)
     d = len(table.features)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from bgmm.core.checks import check_count
 from bgmm.core.precision import in_float64
 from bgmm.core.urn import n_occupied_probabilities
-from bgmm.models import Dirichlet, Mixture
+from bgmm.models import Dirichlet, Mixture, RandomK
 
 _DRAWS = 10_000  # of a concentration with a prior of its own, of which only so many quantiles are used:
 _QUANTILES = 50
@@ -62,7 +62,7 @@ def count_prior(model: Mixture) -> xr.Dataset:
     )
 
 
-def _concentrations(weights: Dirichlet) -> Float[np.ndarray, " a"]:
+def _concentrations(weights: Dirichlet | RandomK) -> Float[np.ndarray, " a"]:
     """The concentration, or quantiles of the prior that it has."""
     if isinstance(weights.concentration, int | float):
         return np.array([float(weights.concentration)])

@@ -1,11 +1,11 @@
-"""Priors on a number of components, each a distribution of K - 1 = 0, 1, 2, ...: what lies above the one that is always there."""
+"""Priors on a number of components, each a distribution of K - 1 = 0, 1, 2, ...: of those above the first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jax.scipy.special import betaln, gammaln
+from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from bgmm.core.checks import check_between, check_positive
@@ -78,7 +78,7 @@ class NegativeBinomial:
 
 @dataclass(frozen=True)
 class BetaNegativeBinomial:
-    r"""Few components likely and many possible (Fruehwirth-Schnatter, Malsiner-Walli and Gruen 2021, section 2.2).
+    r"""Few components likely and many possible (Fruehwirth-Schnatter, Malsiner-Walli and Gruen 2021).
 
     .. math:: p(K) = \frac{\Gamma(\alpha + K - 1) B(\alpha + a, K - 1 + b)}{\Gamma(\alpha) \Gamma(K) B(a, b)}
 
@@ -98,7 +98,12 @@ class BetaNegativeBinomial:
     def log_prob(self, above: Float[Array, " k"]) -> Float[Array, " k"]:
         """Log probability of so many above one."""
         ways = gammaln(self.alpha + above) - gammaln(self.alpha) - gammaln(above + 1)
-        return ways + betaln(self.alpha + self.a, above + self.b) - betaln(self.a, self.b)
+        return ways + _log_beta(self.alpha + self.a, above + self.b) - _log_beta(self.a, self.b)
+
+
+def _log_beta(a, b):
+    """log B(a, b); JAX's own is right to six digits only."""
+    return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 
 CountPrior = Uniform | Geometric | Poisson | NegativeBinomial | BetaNegativeBinomial

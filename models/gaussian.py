@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from bgmm.core import gaussian
 from bgmm.core.checks import check_not_negative, check_number, check_positive
 from bgmm.core.gaussian import AnyArray
+from bgmm.core.lkj import LKJ
 from bgmm.core.scaling import RECORDING_SHARE
 
 
@@ -67,7 +68,7 @@ class Gaussian:
         r = self.resolution(recording_step)
         if d == 1:
             return means, jnp.sqrt(jnp.square(scales) + jnp.square(r)[None])[:, :, None]
-        R = numpyro.sample("correlation_tril", dist.LKJCholesky(d, self.lkj).expand([k]).to_event(1))
+        R = numpyro.sample("correlation_tril", LKJ(d, self.lkj).expand([k]).to_event(1))
         SR = scales[:, :, None] * R
         covariances = jnp.einsum("kij,klj->kil", SR, SR) + jnp.diag(jnp.square(r))[None]
         return means, jnp.linalg.cholesky(covariances)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import jax.numpy as jnp
 import numpyro
@@ -12,18 +11,9 @@ from jaxtyping import Array, Float
 from bgmm.core import gaussian
 from bgmm.core.distributions import GaussianMixture
 from bgmm.core.gaussian import AnyArray, Parameters
+from bgmm.core.slots import Family
 from bgmm.models.gaussian import Gaussian
 from bgmm.models.weights import Dirichlet, RandomK
-
-
-class Family(Protocol):
-    """Components: what a family of one's own has to be, and hashable besides (a frozen dataclass)."""
-
-    def declare(self, k: int, recording_step: Float[Array, " d"]) -> tuple[Float[Array, "k d"], Float[Array, "k d d"]]:
-        """Sample the means and lower Cholesky factors of ``k`` components: inside a NumPyro program only.
-
-        Sites of the components have k as their first axis; others, shared by all, are hyperparameters.
-        """
 
 
 @dataclass(frozen=True)
@@ -58,4 +48,5 @@ class Mixture:
         """The mixture that maximises <statistics, eta> with the priors ignored: EM's closed M-step."""
         counts = gaussian.moments(statistics)[0]
         w = jnp.maximum(counts / counts.sum(), jnp.finfo(counts.dtype).tiny)
+        assert isinstance(self.components, Gaussian)  # fit asks no other family
         return Parameters(jnp.log(w), *self.components.maximum_likelihood(statistics, recording_step))

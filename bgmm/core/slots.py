@@ -13,7 +13,7 @@ Given the rows that are assigned to it, a component sees them only through their
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,13 +31,19 @@ from bgmm.core.target import HoldAt
 type Layout = tuple[tuple[str, tuple[int, ...]], ...]
 
 
+@runtime_checkable
 class Family(Protocol):
-    """Components that declare themselves, alike and independent given what they share."""
+    """Components that declare themselves: what a family of one's own has to be, and hashable (a frozen dataclass)."""
 
     def declare(self, k: int, recording_step: Float[Array, " d"]) -> tuple[Float[Array, "k d"], Float[Array, "k d d"]]:
-        """Sample the means and lower Cholesky factors of ``k`` components."""
+        """Sample the means and lower Cholesky factors of ``k`` components: inside a NumPyro program only.
+
+        Sites of the components have k as their first axis, and are independent given the others: hyperparameters, which all
+        components share.
+        """
 
 
+@runtime_checkable
 class Hyperprior(Protocol):
     """A prior over the concentration."""
 
@@ -45,6 +51,7 @@ class Hyperprior(Protocol):
         """As NumPyro has it."""
 
 
+@runtime_checkable
 class Weights(Protocol):
     """Symmetric Dirichlet weights of some of ``size`` components."""
 
@@ -64,6 +71,7 @@ class Weights(Protocol):
         """Log prior of K = 1 .. size, up to a constant."""
 
 
+@runtime_checkable
 class Mixture(Protocol):
     """A program made of the two."""
 
@@ -146,7 +154,9 @@ class Slots:
         """Log prior of the hyperparameters, and the log Jacobian of their sites."""
         point, *_ = self._at(jnp.zeros(self.n_own), h)
         names = [name for name, _ in self.shared]
-        return sum(point.log_priors[n] for n in names) + jnp.zeros(()), sum(point.log_jacobians[n] for n in names) + jnp.zeros(())
+        return sum(point.log_priors[n] for n in names) + jnp.zeros(()), sum(point.log_jacobians[n] for n in names) + jnp.zeros(
+            ()
+        )
 
     def shared_sites(self, h: Float[Array, " h"]) -> dict[str, Array]:
         """The hyperparameters under their names, constrained."""

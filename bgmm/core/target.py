@@ -62,6 +62,7 @@ class HoldAt(Messenger):
         self.sites: dict[str, Array] = {}
 
     def process_message(self, msg: dict[str, Any]) -> None:
+        """Put the value in."""
         if msg["type"] != "sample" or msg["is_observed"] or msg["value"] is not None:
             return
         transform = biject_to(msg["fn"].support)
@@ -73,6 +74,7 @@ class HoldAt(Messenger):
         msg["value"] = value
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
+        """Keep what the site says of it."""
         if msg["type"] == "deterministic":
             self.sites[msg["name"]] = msg["value"]
         if msg["type"] != "sample":

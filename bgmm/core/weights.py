@@ -1,4 +1,4 @@
-"""Distributions of the number of components, and of the weights of as many: zeros fill the places of those that are not there."""
+"""Distributions of the number of components, and of the weights of as many, filled up with zeros."""
 
 from __future__ import annotations
 

@@ -28,7 +28,6 @@ from bgmm.engines.draws import Draws, from_unconstrained
 from bgmm.engines.modes import moved
 from bgmm.engines.starts import STARTS, first_guesses
 
-
 _LEAST_ROWS = 0.01  # expected of a component, at least
 _EMPTIED = 2.0  # times as many rows, under which a component counts as emptied
 

@@ -27,7 +27,6 @@ from bgmm.engines import telescope
 from bgmm.engines.draws import Draws
 from bgmm.engines.frame import Frame, make_frame
 from bgmm.engines.hmc import N_SIZES, adapted, move_components, move_shared, size_class
-from bgmm.engines.independence import independence
 from bgmm.engines.split_merge import Partition, split_or_merge
 from bgmm.engines.starts import around, seeds, some_rows
 
@@ -89,7 +88,7 @@ class Gibbs:
             check_count(name, getattr(self, name))
         check_count("split_merge", self.split_merge, least=0)
 
-    def run(self, target: Slots, *, key: Array, start: Parameters | None = None) -> Draws:
+    def run(self, target: Slots, *, key: Array) -> Draws:
         """``n_chains`` x ``n_draws`` draws of the posterior."""
         key_frame, key_start, key_run = jax.random.split(key, 3)
         frame = make_frame(target, key=key_frame)
@@ -178,16 +177,14 @@ def _advance(slots, frame, states, steps, powers, rates, keys, *, sweeps: int, t
     return jax.vmap(of_chain)(states, steps, keys)
 
 
-def sample_from(
-    slots: Slots, frame: Frame, settings: Gibbs, states: State, *, key: Array, power: float = 1.0
-) -> Record:
-    """Chains from their states (a leading axis): records with leading axes chain and draw, under the likelihood to ``power``."""
+def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, key: Array, power: float = 1.0) -> Record:
+    """Chains from their states (a leading axis), the likelihood raised to ``power``: records with axes chain and draw."""
     n_chains, n_steps = len(states.k), settings.n_warmup + settings.n_draws
     warm = np.arange(n_steps) / settings.n_warmup
     annealed = _COOLEST ** np.clip(1 - warm / _ANNEALED, 0.0, 1.0)
     powers = np.where(warm < 1, power * annealed, power)
     rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
-    steps = Steps(jnp.full((n_chains, N_SIZES), -0.5), jnp.full(n_chains, -0.5))
+    steps = Steps(jnp.full((n_chains, N_SIZES), -0.5, float), jnp.full(n_chains, -0.5, float))
     chunks = []
     with tqdm(total=n_steps, desc="Gibbs", unit="draw", disable=None, leave=False) as progress:
         for done in range(0, n_steps, _CHUNK):
@@ -219,12 +216,9 @@ def first_states(slots: Slots, frame: Frame, n_chains: int, *, key: Array) -> St
 
 @jax.jit
 def _first_states(slots: Slots, frame: Frame, x, c, k: Int[Array, " c"], keys: Array) -> State:
-    m, one = slots.n_components, jnp.ones(())
+    m = slots.n_components
     concentration = slots.model.weights.concentration
-    if isinstance(concentration, float | int):
-        log_alpha = jnp.log(jnp.asarray(float(concentration)))
-    else:
-        log_alpha = jnp.zeros(())
+    log_alpha = jnp.log(float(concentration) if isinstance(concentration, float | int) else jnp.ones(()))
 
     def of_chain(k, key):
         key_seed, key_rows = jax.random.split(key)
@@ -233,7 +227,10 @@ def _first_states(slots: Slots, frame: Frame, x, c, k: Int[Array, " c"], keys: A
         there = jnp.where(jnp.arange(m) < k, 0.0, -jnp.inf)
         eta = gaussian.natural(spheres._replace(log_weights=jnp.zeros(m))).at[:, 0].add(there)
         statistics = one_pass.drawn(eta, slots.blocks, key=key_rows).statistics
-        z = jax.vmap(lambda s: independence(slots, frame, s, frame.shared, one).centre)(statistics)
+        z = jnp.broadcast_to(frame.centre, (m, slots.n_own))
+        if slots.mean_at is not None:
+            at = slice(slots.mean_at, slots.mean_at + means.shape[1])
+            z = z.at[:, at].set(means * slots.scaling.scale + slots.scaling.centre)
         return State(k, jax.nn.log_softmax(there + jnp.log(statistics[:, 0] + 1)), z, frame.shared, log_alpha)
 
     return jax.vmap(of_chain)(k, keys)
@@ -244,7 +241,9 @@ def describe(slots: Slots, records: Record) -> Draws:
     shape = records.occupied.shape[:2]
     largest = int(records.state.k.max())
     flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), records.state)
-    mixture, sites, log_prior = jax.tree.map(lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(slots, flat, largest))
+    mixture, sites, log_prior = jax.tree.map(
+        lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(slots, flat, largest)
+    )
     weights = slots.model.weights
     if slots.random_k:
         sites["n_components"] = np.asarray(records.state.k)

@@ -1,9 +1,9 @@
 """Hamiltonian Monte Carlo (Neal 2011) for each component given its rows, in coordinates that its rows choose.
 
 Given assignments, a component depends on the data through its sufficient statistics alone, so that a move costs the same
-whatever the number of rows. Positions are z = A u. For the means, A A' = (n C^-1 + V^-1)^-1 with C the rows' covariance, shrunk,
-and V the prior's variances; for every other coordinate it is the diagonal (n i + 1 / V)^-1, i the information of one row. A
-depends on the statistics and never on z, which is what makes the move exact.
+whatever the number of rows. Positions are z = A u. For the means, A A' = (n C^-1 + V^-1)^-1 with C the rows' covariance,
+shrunk, and V the prior's variances; for every other coordinate it is the diagonal (n i + 1 / V)^-1, i the information of one
+row. A depends on the statistics and never on z, which is what makes the move exact.
 """
 
 from __future__ import annotations
@@ -109,9 +109,7 @@ def move_components(
 
     def one(z, S, step, key):
         A = metric(slots, frame, S, power)
-        return _move(
-            lambda z: log_density(slots, z, h, S, power), z, step, lambda u, t: _onto(A, slots.mean_at, u, t), key=key
-        )
+        return _move(lambda z: log_density(slots, z, h, S, power), z, step, lambda u, t: _onto(A, slots.mean_at, u, t), key=key)
 
     keys = jax.random.split(key, z.shape[0])
     return jax.vmap(one)(z, statistics, steps[size_class(statistics[:, 0])], keys)

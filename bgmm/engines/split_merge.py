@@ -1,9 +1,9 @@
 """Moves between partitions that differ by one cluster: two rows are picked, and their cluster split or their clusters merged.
 
-Jain and Neal (2004) and Dahl (2005), with a launch by EM: from the two rows as seeds, a few deterministic steps of EM on the rows
-concerned give responsibilities r, by which a split allocates each row; the parameters are proposed from ``independence``. K and
-the weights are summed out, so that with p(C | alpha) = sum over K of p(K) p(C | K, alpha) (``telescope``) a split of A into 1, 2 is
-accepted with probability min(1, ratio),
+Jain and Neal (2004) and Dahl (2005), with a launch by EM: from the two rows as seeds, a few deterministic steps of EM on the
+rows concerned give responsibilities r, by which a split allocates each row; the parameters are proposed from ``independence``.
+K and the weights are summed out, so that with p(C | alpha) = sum over K of p(K) p(C | K, alpha) (``telescope``) a split of A
+into 1 and 2 is accepted with probability min(1, ratio),
 
     ratio = p(C' | alpha) / p(C | alpha) * g_1 g_2 / g_A / prod over rows of r,    g = p(z | h) p(rows | z) / q(z | rows),
 
@@ -92,7 +92,10 @@ def split_or_merge(
     rows = jnp.where(inside > 0, jnp.where(split & ~first.reshape(inside.shape), other, a), at.rows)
     there = Partition(
         rows=rows,
-        statistics=at.statistics.at[other].set(jnp.where(split, statistics[1], 0.0)).at[a].set(statistics[jnp.where(split, 0, 2)]),
+        statistics=at.statistics.at[other]
+        .set(jnp.where(split, statistics[1], 0.0))
+        .at[a]
+        .set(statistics[jnp.where(split, 0, 2)]),
         z=at.z.at[other].set(z[1]).at[a].set(z[jnp.where(split, 0, 2)]),
     )
     return jax.tree.map(partial(jnp.where, accept), there, at), accept
@@ -118,7 +121,7 @@ def _launch(
     power: Float[Array, ""],
 ) -> Float[Array, "places 2"]:
     """Responsibilities of two components after EM on the rows ``inside``, from two of them."""
-    n_blocks, d, b = x.shape
+    n_blocks, _, b = x.shape
     blocks = Blocks(x, inside, jnp.zeros(n_blocks, int), None)
     cholesky = jax.vmap(lambda s: jnp.linalg.cholesky(shrunk_covariance(frame, s)))
 

@@ -1,11 +1,11 @@
 """The number of components, the concentration and the weights, given which rows belong together.
 
-Fruehwirth-Schnatter, Malsiner-Walli and Gruen (2021), algorithm 1. With n_k the sizes of the K+ occupied components, N their sum,
-and gamma_K = alpha / K (dynamic) or alpha (static), the probability of a partition into these blocks is
+The telescoping step of Fruehwirth-Schnatter, Malsiner-Walli and Gruen (2021). With n_k the sizes of the K+ occupied components,
+N their sum, and gamma = alpha / K (dynamic) or alpha (static), the probability of a partition into these blocks is
 
-    p(C | K, alpha) = K! / (K - K+)! * Gamma(gamma K) / Gamma(gamma K + N) * prod over occupied k of Gamma(n_k + gamma) / Gamma(gamma)
+    p(C | K, alpha) = K! / (K - K+)! * Gamma(gamma K) / Gamma(gamma K + N) * prod of Gamma(n_k + gamma) / Gamma(gamma),
 
-(their equations 2.6 and 3.1). All K are weighed at once; alpha takes Metropolis steps of several lengths.
+the product over the occupied. All K are weighed at once; alpha takes Metropolis steps of several lengths.
 """
 
 from __future__ import annotations
@@ -78,4 +78,3 @@ def draw_log_weights(
     m = counts.shape[0]
     log_gamma = jax.random.loggamma(key, shares(weights, alpha, jnp.asarray(k, float)) + counts)
     return jax.nn.log_softmax(jnp.where(jnp.arange(m) < k, log_gamma, -jnp.inf))
-

@@ -1,0 +1,77 @@
+"""What the sampler of an unknown number of components reaches, longer than the tests have time for.
+
+    python -m benchmarks.random_k galaxies | chains
+
+``galaxies``: the posterior of K under Richardson and Green's (1997) priors beside the one they published. ``chains``: R-hat of
+K+ over chains that begin with 1, 2, 5, 10 and 15 components. Run it on a quiet core; one line of text a case.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+
+import arviz as az
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+
+import bgmm
+from benchmarks.data import simulated
+from bgmm import models
+
+PUBLISHED = {3: 0.061, 4: 0.128, 5: 0.182, 6: 0.199, 7: 0.160, 8: 0.109, 9: 0.071}
+
+
+@dataclass(frozen=True)
+class RichardsonGreen:
+    """mean ~ Normal(midrange, range^2), precision ~ Gamma(2, beta), beta ~ Gamma(0.2, 10 / range^2)."""
+
+    midrange: float
+    range: float
+
+    def declare(self, k, recording_step):
+        """Sample the components."""
+        beta = numpyro.sample("beta", dist.Gamma(0.2, 10 / self.range**2))
+        means = numpyro.sample("means", dist.Normal(self.midrange, self.range).expand([k, 1]).to_event(2))
+        precisions = numpyro.sample("precisions", dist.Gamma(2.0, beta).expand([k, 1]).to_event(2))
+        return means, 1 / jnp.sqrt(precisions)[:, :, None]
+
+
+def galaxies() -> None:
+    """P(K | y) of the galaxies."""
+    x = bgmm.galaxies()
+    low, high = float(x.to_numpy().min()), float(x.to_numpy().max())
+    weights = models.RandomK(models.Uniform(), concentration=1.0, dynamic=False, max_components=30)
+    model = models.Mixture(weights, RichardsonGreen((low + high) / 2, high - low))
+    started = time.perf_counter()
+    settings = bgmm.Gibbs(n_draws=4000)
+    tree = bgmm.fit(model, x, engine=settings, standardise=False, seed=0, log_likelihood=False)
+    k = tree["posterior"]["n_components"].to_numpy().astype(float)
+    seconds = time.perf_counter() - started
+    print(f"galaxies: {seconds:.0f} s, R-hat of K {float(az.rhat(k)):.3f}, {float(az.ess(k)):.0f} effective draws of K")
+    for value, published in PUBLISHED.items():
+        print(f"  P(K = {value}) {np.mean(k == value):.3f}, published {published:.3f}")
+
+
+def chains() -> None:
+    """R-hat of K+ from dispersed starts."""
+    from sklearn.datasets import load_iris
+
+    cases = {"faithful": bgmm.old_faithful().to_numpy(), "iris": load_iris().data}
+    cases |= {f"simulated, D = {d}": simulated(300, d, 3, spread=2.0) for d in (2, 5, 10)}
+    for name, x in cases.items():
+        started = time.perf_counter()
+        settings = bgmm.Gibbs(n_chains=5, split_merge=2)
+        tree = bgmm.fit(models.random_k(), x, engine=settings, seed=1, log_likelihood=False)
+        k_plus = tree["posterior"]["n_occupied"].to_numpy()
+        likely = ", ".join(f"{k}: {np.mean(k_plus == k):.2f}" for k in np.unique(k_plus) if np.mean(k_plus == k) > 0.005)
+        varies = k_plus.min() < k_plus.max()
+        r_hat = f"{float(az.rhat(k_plus.astype(float))):.3f}" if varies else "undefined, K+ being the same in every draw"
+        print(f"{name}: {time.perf_counter() - started:.0f} s, R-hat of K+ {r_hat}; P(K+) {likely}", flush=True)
+
+
+if __name__ == "__main__":
+    {"galaxies": galaxies, "chains": chains}[sys.argv[1]]()
