@@ -52,15 +52,18 @@ class Estimate(NamedTuple):
 class Evidence:
     """Settings of an evidence.
 
-    :param n_draws: of the importance sample; the bridge, where one is needed, takes half as many.
+    :param n_draws: of the importance sample.
+    :param n_bridge: draws that cross the bridge, where one is needed.
     :param n_starts: restarts among which the modes are sought.
     """
 
-    n_draws: int = 4096
+    n_draws: int = 16384
+    n_bridge: int = 2048
     n_starts: int = 32
 
     def __post_init__(self) -> None:
-        check_count("n_draws", self.n_draws, least=32 * _BATCHES)
+        for name in ("n_draws", "n_bridge"):
+            check_count(name, getattr(self, name), least=32 * _BATCHES)
         check_count("n_starts", self.n_starts)
 
     def run(self, target: Target, alike: tuple[str, ...], *, key: Array) -> Estimate:
@@ -80,7 +83,7 @@ class Evidence:
         log_evidence = logsumexp(log_w, axis=1) - np.log(n_each)
         log_filled = logsumexp(np.where(filled.reshape(_BATCHES, n_each), log_w, -np.inf), axis=1) - np.log(n_each)
         if not k_hat <= _TRUSTED:
-            log_evidence, z, n_temperatures = bridge(target, proposal, domain, _BATCHES, n_each // 2, rng=rng)
+            log_evidence, z, n_temperatures = bridge(target, proposal, domain, _BATCHES, self.n_bridge // _BATCHES, rng=rng)
             _, filled = _at(target, z.reshape(-1, z.shape[-1]), key_rows)
             with np.errstate(divide="ignore"):
                 log_filled = log_evidence + np.log(filled.reshape(_BATCHES, -1).mean(1))

@@ -1,6 +1,6 @@
 """A mixture of multivariate t distributions at the modes that restarts found, with tails heavy enough to sample from by weight.
 
-    q(z) = sum_m pi_m t_nu(z | z_m, A_m A_m'),    A_m = H_m^(-1/2), the Laplace factor of the mode.
+    q(z) = sum_m pi_m t_nu(z | z_m, A_m A_m'),    A_m = 1.2 H_m^(-1/2), from the Laplace factor of the mode.
 
 It is to cover one labelling of the components (``labels``): every mode stands in the domain, and a mode that reaches over the
 domain's edge has copies, relabelled, where what lies beyond comes in again.
@@ -21,7 +21,8 @@ from bgmm.core.target import Target
 from bgmm.engines.labels import Domain, domain_about, relabelled, relabelling
 from bgmm.engines.modes import Modes, laplace
 
-NU = 8  # degrees of freedom: even, so that chi squared is a sum of exponentials
+NU = 8  # degrees of freedom
+_WIDER = 1.2  # than Laplace's approximation, whose tails are short where a component holds few rows
 _LIGHT = 1e-6  # Laplace mass under which a mode is left out
 _TRIED = 200  # draws that show where a mode reaches over the edge
 _SEEN = 0.02  # share of these that calls for a copy
@@ -63,12 +64,13 @@ def proposal_at(target: Target, alike: tuple[str, ...], modes: Modes, *, rng: np
     for z, factor, mass in zip(modes.z, modes.factor, modes.mass, strict=True):
         if mass < _LIGHT:
             continue
-        one = Proposal(np.zeros(1), z[None], factor[None])
+        one = Proposal(np.zeros(1), z[None], _WIDER * factor[None])
         orders, times = np.unique(relabelling(target, domain, one.draw(_TRIED, rng=rng)[0]), axis=0, return_counts=True)
         seen = times >= min(_SEEN * _TRIED, int(times.max()))
         for order, share in zip(orders[seen], times[seen] / times[seen].sum(), strict=True):
             there = relabelled(target, alike, z, order)
-            terms.append((0.5 * np.log(mass) + np.log(share), there, np.asarray(laplace(target, jnp.asarray(there))[0])))
+            of_copy = np.asarray(laplace(target, jnp.asarray(there))[0])
+            terms.append((0.5 * np.log(mass) + np.log(share), there, _WIDER * of_copy))
     log_w, centre, factor = (np.stack(a) for a in zip(*terms, strict=True))
     empty = -len(log_w) % _BUCKET
     log_w = np.pad(log_w - logsumexp(log_w), (0, empty), constant_values=-np.inf)
