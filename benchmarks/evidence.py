@@ -1,4 +1,4 @@
-"""What the evidence of each number of components says: beside published figures, and beside the sampler that moves between numbers.
+"""What the evidence of each number of components says, beside published figures and the sampler that moves between numbers.
 
 ``python -m benchmarks.evidence galaxies`` takes the priors of Richardson and Green (1997), declared as a user would, on the
 version of the galaxies whose 78th value is 26.69; log evidence -235.254 (K = 2) and -226.677 (K = 3) are published for it.

@@ -68,16 +68,21 @@ def relabelled(
     target: Target, alike: tuple[str, ...], z: Float[AnyArray, " z"], order: Int[np.ndarray, " k"]
 ) -> Float[np.ndarray, " z"]:
     """The point with its components in another order."""
+    return np.asarray(_relabelled(target, alike, jnp.asarray(z), jnp.asarray(order)))
+
+
+@jax.jit(static_argnames="alike")
+def _relabelled(target: Target, alike: tuple[str, ...], z: Float[Array, " z"], order: Int[Array, " k"]) -> Float[Array, " z"]:
     simplex = biject_to(constraints.simplex)
     parts = []
-    for name, part in _parts(target, jnp.asarray(z)).items():
+    for name, part in _parts(target, z).items():
         there = part
         if name in alike:
             there = part[order]
         elif name == "weights":
             there = simplex.inv(simplex(part)[order])
-        parts.append(np.asarray(there).reshape(-1))
-    return np.concatenate(parts)
+        parts.append(there.reshape(-1))
+    return jnp.concatenate(parts)
 
 
 def _parts(target: Target, z: Float[Array, " z"]) -> dict[str, Array]:

@@ -133,7 +133,7 @@ def test_errors_of_the_posterior_are_those_of_repeated_estimates(by_hand, rng):
 
 def test_the_bridge_arrives_where_the_sum_over_all_assignments_is(target, by_hand):
     rng = np.random.default_rng(3)
-    target, modes = find_modes(target, 8, key=jax.random.key(0))
+    target, modes = find_modes(target, 32, key=jax.random.key(0))
     proposal, domain = proposal_at(target, ALIKE, modes, rng=rng)
     far = proposal._replace(centre=proposal.centre + 0.7, factor=0.8 * proposal.factor)  # weights alone would not do
     arrived = bridge(target, far, domain, 8, 128, rng=rng)
