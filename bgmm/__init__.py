@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from bgmm.data.examples import old_faithful as old_faithful
     from bgmm.elsewhere import from_draws as from_draws
     from bgmm.engines.em import EM as EM
+    from bgmm.engines.evidence import Evidence as Evidence
     from bgmm.engines.gibbs import Gibbs as Gibbs
     from bgmm.engines.nuts import NUTS as NUTS
+    from bgmm.evidence import log_evidence as log_evidence
     from bgmm.fitting import fit as fit
     from bgmm.posterior.occupied import n_components as n_components
     from bgmm.posterior.occupied import n_occupied as n_occupied
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "EM": "bgmm.engines.em",
+    "Evidence": "bgmm.engines.evidence",
     "GaussianMixture": "bgmm.core.distributions",
     "Gibbs": "bgmm.engines.gibbs",
     "NUTS": "bgmm.engines.nuts",
@@ -50,6 +53,7 @@ _HOME = {
     "from_draws": "bgmm.elsewhere",
     "galaxies": "bgmm.data.examples",
     "load": "bgmm.tree",
+    "log_evidence": "bgmm.evidence",
     "log_density": "bgmm.posterior.predict",
     "membership": "bgmm.posterior.predict",
     "n_components": "bgmm.posterior.occupied",

@@ -19,12 +19,12 @@ from bgmm.core.precision import in_float64
 from bgmm.core.scaling import Scaling
 from bgmm.core.slots import Slots, make_slots
 from bgmm.core.target import Target, log_volume_of, make_target
-from bgmm.data.table import Table, as_table
+from bgmm.data.table import Table
 from bgmm.engines.draws import Draws
 from bgmm.engines.em import EM
 from bgmm.engines.gibbs import Gibbs
 from bgmm.engines.nuts import NUTS
-from bgmm.inputs import beginning, check_scale, observation_weights, recording_steps, warn_of_columns
+from bgmm.inputs import beginning, given
 from bgmm.models import Gaussian, Mixture, RandomK
 from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, log_volume, occupied
 from bgmm.prior import count_prior
@@ -73,20 +73,11 @@ def fit(
     """
     settings = _engine(engine, model)
     check_choice("dtype", dtype, ("float64", "float32"))
-    if not callable(model):
-        raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
-    table = x if isinstance(x, Table) else as_table(x)
-    for note in () if table is x else table.notes:
-        warnings.warn(note, stacklevel=3)
     key = random_key(seed)
+    table, c, units, steps = given(model, x, weights)
     own = isinstance(model, Mixture)
-    c = observation_weights(weights, table)
     counted = slice(None) if c is None else c > 0
-    units = scaling.scaling_of(table.values, c)
-    check_scale(table, units)
-    steps = recording_steps(model, table, units, table.values[counted])
-    warn_of_columns(table, units, isinstance(model, Mixture) and isinstance(model.components, Gaussian), steps)
-    make: Callable[..., tuple[Slots | Target, np.ndarray]] = _slots if isinstance(settings, Gibbs) else _target
+    make: Callable[..., tuple[Slots | Target, np.ndarray]] = slots_of if isinstance(settings, Gibbs) else target_of
     target, position = make(model, table, units, steps, c, own if standardise is None else standardise, dtype)
     if not _random_k(model) and target.n_components > (n := len(table.values[counted])):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
@@ -148,7 +139,7 @@ def _run(settings: Engine, target: Slots | Target, key: jax.Array, start: Parame
     return settings.run(target, key=key, start=start)
 
 
-def _slots(
+def slots_of(
     model: Model, table: Table, units: Scaling, steps: np.ndarray, weights, standardise: bool, dtype: str
 ) -> tuple[Slots, np.ndarray]:
     """The model as slots stated on standardised blocks; and the places of the rows in these."""
@@ -167,7 +158,7 @@ def _slots(
     return slots, position
 
 
-def _target(
+def target_of(
     model: Model, table: Table, units: Scaling, steps: np.ndarray, weights, standardise: bool, dtype: str
 ) -> tuple[Target, np.ndarray]:
     """The model traced on rows in its own units, stated on standardised blocks; and the places of the rows in these."""

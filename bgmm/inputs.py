@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,36 @@ from jaxtyping import Float
 from bgmm.core import scaling
 from bgmm.core.gaussian import Parameters
 from bgmm.core.scaling import Scaling
-from bgmm.data.table import Table
+from bgmm.data.table import Table, as_table
 from bgmm.engines.starts import around, from_labels
 from bgmm.models import Gaussian, Mixture
 from bgmm.tree import mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square is still a number with digits
+
+
+class Given(NamedTuple):
+    """Data as they were given, and what is seen of them at once."""
+
+    table: Table
+    weights: Float[np.ndarray, " n"] | None
+    units: Scaling  # that standardise the rows
+    steps: Float[np.ndarray, " d"]  # to which the values were recorded, in the units of the data
+
+
+def given(model: Mixture | Callable, x, weights) -> Given:
+    """The user's data for a model, checked; warnings point at who called the public function that calls this one."""
+    if not callable(model):
+        raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
+    table = x if isinstance(x, Table) else as_table(x)
+    for note in () if table is x else table.notes:
+        warnings.warn(note, stacklevel=4)
+    c = observation_weights(weights, table)
+    units = scaling.scaling_of(table.values, c)
+    check_scale(table, units)
+    steps = recording_steps(model, table, units, table.values[slice(None) if c is None else c > 0])
+    warn_of_columns(table, units, isinstance(model, Mixture) and isinstance(model.components, Gaussian), steps)
+    return Given(table, c, units, steps)
 
 
 def observation_weights(weights, table: Table) -> Float[np.ndarray, " n"] | None:
@@ -70,14 +95,14 @@ def warn_of_columns(table: Table, units: Scaling, own: bool, steps: np.ndarray) 
         return ", ".join(f"'{table.features[j]}'" for j in columns)
 
     if constant:
-        warnings.warn(f"no variation in {names(constant)}: it says nothing of clusters; leave it out", stacklevel=4)
+        warnings.warn(f"no variation in {names(constant)}: it says nothing of clusters; leave it out", stacklevel=5)
     if collinear:
-        warnings.warn(f"columns {names(collinear)} are linear combinations of each other; leave one out", stacklevel=4)
+        warnings.warn(f"columns {names(collinear)} are linear combinations of each other; leave one out", stacklevel=5)
     if not own and steps.any():
         warnings.warn(
             f"values of {names(np.flatnonzero(steps))} repeat, and a program of your own has no floor under its scales "
             "unless it declares one: a component can collapse onto the ties",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
