@@ -93,7 +93,12 @@ class EM:
     def _warnings(self, found: Climb) -> list[str]:
         said = []
         if not (found.converged or found.collapsed):
-            said.append(f"EM did not converge in {self.max_steps} steps; raise max_steps, or ask for fewer components")
+            said.append(
+                f"EM did not converge in {self.max_steps} steps; raise max_steps, or ask for fewer components"
+                if found.n_passes >= self.max_steps
+                else f"EM could climb no further after {found.n_passes} steps, a gradient of {found.gradient_norm:.1g} left: "
+                "the posterior is too steep there for the digits of its sum over the rows; ask for fewer components"
+            )
         if found.collapsed:
             said.append(
                 "every start ended with a component at the resolution of the data (a near-constant column, collinear "
