@@ -79,13 +79,13 @@ def fit(
     units = scaling.scaling_of(table.values, c)
     check_scale(table, units)
     steps = recording_steps(model, table, units, table.values[counted])
-    warn_of_columns(table, units, own, steps)
+    warn_of_columns(table, table.values[counted], units, own, steps)
     target, position = _target(model, table, units, steps, c, own if standardise is None else standardise, dtype)
     if target.n_components > (n := len(table.values[counted])):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
-    begin = None if start is None else beginning(start, table, units, target.n_components)
+    begin = None if start is None else beginning(start, table, c, units, target.n_components)
     draws = settings.run(target, key=key_run, start=begin)
     for sentence in draws.warnings:
         warnings.warn(sentence, stacklevel=3)
