@@ -83,7 +83,7 @@ def fit(
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
-    begin = None if start is None else beginning(start, table, units, target.n_components)
+    begin = None if start is None else beginning(start, table, c, units, target.n_components)
     draws = _run(settings, target, key_run, begin)
     for sentence in draws.warnings:
         warnings.warn(sentence, stacklevel=3)

@@ -18,7 +18,7 @@ from bgmm.core.scaling import Scaling
 from bgmm.data.table import Table, as_table
 from bgmm.engines.starts import around, from_labels
 from bgmm.models import Gaussian, Mixture
-from bgmm.tree import mixtures_of, parameters
+from bgmm.tree import features_of, mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square is still a number with digits
 
@@ -42,8 +42,9 @@ def given(model: Mixture | Callable, x, weights) -> Given:
     c = observation_weights(weights, table)
     units = scaling.scaling_of(table.values, c)
     check_scale(table, units)
-    steps = recording_steps(model, table, units, table.values[slice(None) if c is None else c > 0])
-    warn_of_columns(table, units, isinstance(model, Mixture) and isinstance(model.components, Gaussian), steps)
+    rows = table.values if c is None else table.values[c > 0]
+    steps = recording_steps(model, table, units, rows)
+    warn_of_columns(table, rows, units, isinstance(model, Mixture) and isinstance(model.components, Gaussian), steps)
     return Given(table, c, units, steps)
 
 
@@ -87,9 +88,9 @@ def recording_steps(model: Mixture | Callable, table: Table, units: Scaling, row
     return np.broadcast_to(np.asarray(declared, float), (d,))
 
 
-def warn_of_columns(table: Table, units: Scaling, own: bool, steps: np.ndarray) -> None:
-    """Say which columns are constant, collinear, or rounded under a model without a floor."""
-    constant, collinear = scaling.degenerate_columns(table.values, units)
+def warn_of_columns(table: Table, rows: np.ndarray, units: Scaling, own: bool, steps: np.ndarray) -> None:
+    """Say which columns are constant in the ``rows`` that count, collinear, or rounded under a model without a floor."""
+    constant, collinear = scaling.degenerate_columns(rows, units)
 
     def names(columns):
         return ", ".join(f"'{table.features[j]}'" for j in columns)
@@ -106,37 +107,51 @@ def warn_of_columns(table: Table, units: Scaling, own: bool, steps: np.ndarray) 
         )
 
 
-def beginning(start, table: Table, units: Scaling, k: int) -> Parameters:
-    """Where to begin: from means (k, d), a label for each row (n,), or the draw of highest log posterior of another tree."""
+def beginning(start, table: Table, weights: np.ndarray | None, units: Scaling, k: int) -> Parameters:
+    """Where to begin: from means (k, d), a label for each row (n,), or the draw of highest log posterior of another tree.
+
+    ``weights`` are the observation weights.
+    """
     n, d = table.values.shape
     if isinstance(start, xr.DataTree):
-        return _of_tree(start, units, k, d)
+        return _of_tree(start, table.features, units, k)
+    c = np.ones(n) if weights is None else weights
     try:
         given = np.asarray(start, np.float64)
     except (TypeError, ValueError):
         given = np.empty(0)
     if given.shape == (k, d) and np.isfinite(given).all():
         means = jnp.asarray(units.standardise(given))
-        rows = np.nan_to_num(units.standardise(table.values[np.unique(np.linspace(0, n - 1, 10_000).astype(int))]))
-        distance = np.square(rows[:, None, :] - np.asarray(means)[None]).sum(2).min(1).mean()
+        counted = np.flatnonzero(c)
+        some = counted[np.unique(np.linspace(0, len(counted) - 1, 10_000).astype(int))]
+        rows = np.nan_to_num(units.standardise(table.values[some]))
+        distance = np.average(np.square(rows[:, None, :] - np.asarray(means)[None]).sum(2).min(1), weights=c[some])
         return around(means, jnp.asarray(distance))
     if given.shape == (n,):
         labels, which = np.unique(given, return_inverse=True)
-        if len(labels) != k or not np.isfinite(labels).all():
+        if not np.isfinite(labels).all():
+            raise ValueError(f"start has no label for row {np.flatnonzero(~np.isfinite(given))[0] + 1}; give every row one")
+        if len(labels) != k:
             raise ValueError(f"start has {len(labels)} different labels, and the model has {k} components")
-        x = jnp.asarray(np.nan_to_num(units.standardise(table.values)))
-        return from_labels(x, jnp.ones(n), jnp.asarray(which), k)
+        x = np.where(c[:, None] > 0, np.nan_to_num(units.standardise(table.values)), 0.0)
+        return from_labels(jnp.asarray(x), jnp.asarray(c), jnp.asarray(which), k)
     raise ValueError(
-        f"start must be means of shape ({k}, {d}), one label for each of the {n} rows, or the tree of another fit, "
+        f"start must be finite means of shape ({k}, {d}), one numeric label for each of the {n} rows, or another fit's tree, "
         f"not {type(start).__name__}{f' of shape {given.shape}' if given.size else ''}"
     )
 
 
-def _of_tree(tree: xr.DataTree, units: Scaling, k: int, d: int) -> Parameters:
+def _of_tree(tree: xr.DataTree, features: tuple[str, ...], units: Scaling, k: int) -> Parameters:
+    d = len(features)
     mixture, own = parameters(tree)
     if mixture.means.shape[1:] != (k, d):
         there = "{} components of {} features".format(*mixture.means.shape[1:])
         raise ValueError(f"start is a tree with {there}, and the model has {k} components of {d} features")
     stats = tree["sample_stats"] if "sample_stats" in tree.children else mixtures_of(tree)
     best = int(stats["lp"].to_numpy().argmax()) if "lp" in stats else len(mixture.means) - 1
-    return units.into(own.out_of(jax.tree.map(lambda a: np.asarray(a)[best], mixture)))
+    log_w, mu, L = own.out_of(jax.tree.map(lambda a: np.asarray(a)[best], mixture))
+    names = features_of(tree)
+    if set(names) == set(features):  # by name, the order may be another
+        place = [names.index(name) for name in features]
+        mu, L = mu[:, place], np.linalg.cholesky((L @ np.swapaxes(L, -1, -2))[:, place][:, :, place])
+    return units.into(Parameters(log_w, mu, L))

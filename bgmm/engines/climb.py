@@ -73,7 +73,9 @@ def climb(target: Target, aim: Aim, guesses: Parameters, *, key: Array) -> tuple
     From many rows, only the starts that did best on a few of them come back.
     """
     climbs = _climb(target, aim, guesses, key)
-    if not target.centred and gaussian.needs_own_centres(climbs.mixture, target.blocks.x.dtype):
+    found = np.isfinite(climbs.objective)
+    mixtures = jax.tree.map(lambda a: np.asarray(a)[found], climbs.mixture)
+    if not target.centred and gaussian.needs_own_centres(mixtures, target.blocks.x.dtype):
         target = replace(target, centred=True)
         climbs = _climb(target, aim, guesses, key)
     return target, climbs
@@ -104,13 +106,15 @@ def distinct(
 def _climb(target: Target, aim: Aim, guesses: Parameters, key: Array) -> Climb:
     n, few = int(np.count_nonzero(target.blocks.weights)), _few_rows(target)
     if n < _WHOLE * few:
-        return _ascend(target, aim, jax.device_get(_begin(target, aim, guesses)))
+        return _ascend(target, aim, jax.device_get(_begin(target, aim, guesses)), spent=_EM_STEPS + 1)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     sketch = replace(target, blocks=one_pass.subsample(target.blocks, few, rng=rng))
-    rough = aim._replace(max_steps=min(aim.max_steps, _GLANCE), tolerance=n / few)  # a nat of the few rows
-    climbs = _ascend(sketch, rough, jax.device_get(_begin(sketch, rough, guesses)))
+    rough = aim._replace(
+        max_steps=min(aim.max_steps, _GLANCE), tolerance=2.0 ** round(np.log2(n / few))
+    )  # about a nat of the few
+    climbs = _ascend(sketch, rough, jax.device_get(_begin(sketch, rough, guesses)), spent=0)
     starts = climbs.mixture if _in_closed_form(target, aim) else climbs.z
-    return _ascend(target, aim, jax.tree.map(lambda a: a[_promising(climbs, n / few)], starts))
+    return _ascend(target, aim, jax.tree.map(lambda a: a[_promising(climbs, n / few)], starts), spent=0)
 
 
 def _few_rows(target: Target) -> int:
@@ -130,10 +134,11 @@ def _promising(climbs: Climb, rows_for_each: float) -> Int[np.ndarray, " _"]:
     return best[height[best[0]] - height[best] <= 50 * rows_for_each][:_KEPT]
 
 
-def _ascend(target: Target, aim: Aim, starts) -> Climb:
+def _ascend(target: Target, aim: Aim, starts, *, spent: int) -> Climb:
+    """From where ``_begin`` led, in so many passes over all rows."""
     if _in_closed_form(target, aim):
         return _to_maximum_likelihood(target, aim, starts)
-    n, budget = np.full(len(starts), _EM_STEPS), _ROUND
+    n, budget = np.full(len(starts), spent), _ROUND
     while True:
         climbs, ended, promise = _to_posterior_mode(target, aim, starts, jnp.array(min(budget, aim.max_steps)))
         n = n + np.asarray(climbs.n_passes)

@@ -32,7 +32,9 @@ def first_guesses(target: Target, n_starts: int, starts: str, start: Parameters 
     key_rows, key_starts = jax.random.split(key)
     x, weights = some_rows(target.blocks, _LINKED_ROWS if starts == "hierarchical" else _SEEDING_ROWS, key=key_rows)
     if starts == "hierarchical":
-        labels = fcluster(linkage(np.asarray(x), "ward"), target.n_components, "maxclust") - 1
+        held = np.asarray(weights) > 0  # not padding
+        labels = np.zeros(held.size, int)
+        labels[held] = fcluster(linkage(np.asarray(x)[held], "ward"), target.n_components, "maxclust") - 1
         return jax.tree.map(lambda a: a[None], _in_order(from_labels(x, weights, jnp.asarray(labels), target.n_components)))
     return _guesses(x, weights, target.n_components, starts, jax.random.split(key_starts, n_starts))
 

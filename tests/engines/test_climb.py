@@ -116,9 +116,13 @@ def test_a_start_of_the_users_own_is_climbed_from(iris):
 @pytest.mark.parametrize(
     ("start", "says"),
     [
-        (np.zeros((2, 4)), r"start must be means of shape \(3, 4\), one label for each of the 150 rows.*of shape \(2, 4\)"),
+        (
+            np.zeros((2, 4)),
+            r"start must be finite means of shape \(3, 4\), one numeric label for each .*of shape \(2, 4\)",
+        ),
         (np.zeros(150), "start has 1 different labels, and the model has 3 components"),
-        ("nowhere", "start must be means .* not str"),
+        ([0.0] * 149 + [np.nan], "start has no label for row 150; give every row one"),
+        ("nowhere", "start must be finite means .* not str"),
     ],
 )
 def test_a_wrong_start_is_refused_in_one_sentence(iris, start, says):
