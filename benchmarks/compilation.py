@@ -28,7 +28,7 @@ def measure(quick: bool) -> Iterator[dict]:
 
 
 def fits(engine: str, scale: float) -> dict:
-    """Programs compiled, seconds that took, and seconds in all, of three fits in one process."""
+    """Programs compiled, seconds that took, and seconds in all, of each fit in one process."""
     import jax
 
     import bgmm

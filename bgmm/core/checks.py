@@ -9,6 +9,7 @@ from numbers import Integral, Real
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
@@ -59,6 +60,11 @@ def random_key(seed: object) -> jax.Array:
     if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**63:
         raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1 or one JAX key, not {_shown(seed)}")
     return jax.random.key(int(seed))
+
+
+def numpy_generator(key: jax.Array) -> np.random.Generator:
+    """NumPy's random numbers for a JAX key."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
 def _shown(value: object) -> str:

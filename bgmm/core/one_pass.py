@@ -103,15 +103,16 @@ def make_blocks(
     rank_in_pattern = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     position = np.empty(n, np.int64)
     position[order] = first_place[pattern_of[order]] + rank_in_pattern
-    devices = for_blocks(int(blocks_of.sum()))
-    n_blocks = bucket(-(-int(blocks_of.sum()) // devices.n)) * devices.n
+    n_filled = int(blocks_of.sum())
+    devices = for_blocks(n_filled)
+    n_blocks = bucket(-(-n_filled // devices.n)) * devices.n
     values, c_places = np.zeros((n_blocks, d, b), dtype), np.zeros(n_blocks * b, dtype)
     for start in range(0, n, CHUNK):
         rows, place = x[start : start + CHUNK], position[start : start + CHUNK]
         values[place // b, :, place % b] = np.nan_to_num(rows if scaling is None else scaling.standardise(rows))
     c_places[position] = c
     pattern = np.zeros(n_blocks, np.int64)
-    pattern[: blocks_of.sum()] = np.repeat(np.arange(len(observed)), blocks_of)
+    pattern[:n_filled] = np.repeat(np.arange(len(observed)), blocks_of)
     blocks = Blocks(
         x=devices.spread(values),
         weights=devices.spread(c_places.reshape(n_blocks, b)),

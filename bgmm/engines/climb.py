@@ -22,6 +22,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import devices, gaussian, one_pass
+from bgmm.core.checks import numpy_generator
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import Target
 from bgmm.engines.chart import whitening
@@ -106,13 +107,11 @@ def distinct(
 def _climb(target: Target, aim: Aim, guesses: Parameters, key: Array) -> Climb:
     n, few = int(np.count_nonzero(target.blocks.weights)), _few_rows(target)
     if n < _WHOLE * few:
-        return _ascend(target, aim, jax.device_get(_begin(target, aim, guesses)), spent=_EM_STEPS + 1)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    sketch = replace(target, blocks=one_pass.subsample(target.blocks, few, rng=rng))
-    rough = aim._replace(
-        max_steps=min(aim.max_steps, _GLANCE), tolerance=2.0 ** round(np.log2(n / few))
-    )  # about a nat of the few
-    climbs = _ascend(sketch, rough, jax.device_get(_begin(sketch, rough, guesses)), spent=0)
+        return _ascend(target, aim, _begin(target, aim, guesses), spent=_EM_STEPS + 1)
+    sketch = replace(target, blocks=one_pass.subsample(target.blocks, few, rng=numpy_generator(key)))
+    nat = 2.0 ** round(np.log2(n / few))  # of the few, about: a little more data must not compile anew
+    rough = aim._replace(max_steps=min(aim.max_steps, _GLANCE), tolerance=nat)
+    climbs = _ascend(sketch, rough, _begin(sketch, rough, guesses), spent=0)
     starts = climbs.mixture if _in_closed_form(target, aim) else climbs.z
     return _ascend(target, aim, jax.tree.map(lambda a: a[_promising(climbs, n / few)], starts), spent=0)
 
@@ -135,7 +134,8 @@ def _promising(climbs: Climb, rows_for_each: float) -> Int[np.ndarray, " _"]:
 
 
 def _ascend(target: Target, aim: Aim, starts, *, spent: int) -> Climb:
-    """From where ``_begin`` led, in so many passes over all rows."""
+    """The climb from ``starts``, to which so many passes over all rows have led."""
+    starts = jax.device_get(starts)  # else, once spread, all that follows runs whole on every device, and they slow each other
     if _in_closed_form(target, aim):
         return _to_maximum_likelihood(target, aim, starts)
     n, budget = np.full(len(starts), spent), _ROUND
@@ -153,14 +153,14 @@ def _in_closed_form(target: Target, aim: Aim) -> bool:
     return target.closed_form is not None and not aim.prior
 
 
-def _for_each(target: Target, function: Callable, *, spread: bool = True) -> Callable:
+def _for_each(target: Target, function: Callable) -> Callable:
     """``function`` of every start: side by side while a pass is short, else in turn, so that none waits for the slowest.
 
-    Where the rows are not spread over the devices, the starts are, if ``spread``.
+    Where the rows are not spread over the devices, the starts are.
     """
     if target.blocks.weights.size * target.n_components <= _SIDE_BY_SIDE and target.n_dim <= _SHORT:
         return jax.vmap(function)
-    if target.blocks.devices.n > 1 or not spread:
+    if target.blocks.devices.n > 1:
         return partial(jax.lax.map, function)
     return partial(devices.map_on_each, function)
 
@@ -258,7 +258,6 @@ def _to_posterior_mode(target: Target, aim: Aim, starts: Float[Array, "s z"], bu
         return climb, found.ended, found.left - found.value
 
     if target.n_dim > _SHORT:
-        return jax.lax.map(lambda z: of_start((z, whitening(target, z))), starts)
+        return _for_each(target, lambda z: of_start((z, whitening(target, z))))(starts)
     matrices = jax.lax.map(partial(whitening, target), starts)  # in turn: they factor slowly in a batch
-    # each device with its own starts was measured half as fast: their matrices, of megabytes, drive each other from the cache
-    return _for_each(target, of_start, spread=False)((starts, matrices))
+    return _for_each(target, of_start)((starts, matrices))

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from bgmm.core import one_pass
+from bgmm.core.checks import numpy_generator
 from bgmm.core.gaussian import Parameters
 from bgmm.core.one_pass import Blocks
 from bgmm.core.target import Target
@@ -44,9 +45,9 @@ def some_rows(blocks: Blocks, n: int, *, key: Array) -> tuple[Float[Array, "n d"
     weights = np.asarray(blocks.weights, float).reshape(-1)
     place = np.arange(weights.size)
     if weights.size > n:
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         total = np.cumsum(weights)
-        place, weights = np.searchsorted(total, rng.uniform(0, total[-1], n), side="right"), np.ones(n)
+        drawn = numpy_generator(key).uniform(0, total[-1], n)
+        place, weights = np.searchsorted(total, drawn, side="right"), np.ones(n)
     return jnp.asarray(one_pass.rows_at(blocks, place), float), jnp.asarray(weights)
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from bgmm.core.checks import check_between, check_count, random_key
+from bgmm.core.checks import check_between, check_count, numpy_generator, random_key
 from bgmm.core.precision import in_float64
 from bgmm.posterior.assignments import N_DRAWS, drawn
 from bgmm.posterior.losses import Grouped, distances, grouped, loss_named, shared, ungrouped
@@ -60,7 +60,7 @@ def partition(
         check_count(name, value)
     key, of_search = jax.random.split(random_key(seed))
     z = drawn(tree, n_draws=n_draws, key=key).z
-    c = search(z, measured, _generator(of_search), n_starts, max_clusters)
+    c = search(z, measured, numpy_generator(of_search), n_starts, max_clusters)
     draws = grouped(z)
     of_group = _of_groups(c, draws)
     membership, with_mates = _sureness(of_group, draws)
@@ -143,10 +143,6 @@ def credible_ball(
         coords={"bound": list(_BOUNDS)},
         attrs={"probability": probability, "loss": around.attrs["loss"], "unit": measured.unit, "n_draws": len(d)},
     )
-
-
-def _generator(key: Array) -> np.random.Generator:
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
 
 
 def _of_groups(c: Int[np.ndarray, " n"], draws: Grouped) -> Int[np.ndarray, " g"]:
