@@ -16,6 +16,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 mpl.use("agg")
 
+_MANY_MAPS = 25_000  # a program has tens of them
+
 
 @pytest.fixture(scope="session")
 def iris():
@@ -46,6 +48,15 @@ def iris_tree(iris):
     import bgmm
 
     return bgmm.fit(bgmm.models.finite(3), iris)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_programs():
+    """Lets compiled programs go before the process has all the memory maps that Linux allows it (65 530 by default)."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > _MANY_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture
