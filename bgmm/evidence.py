@@ -185,9 +185,10 @@ def _concentration(model: Mixture) -> float:
         raise ValueError(
             f"log_evidence needs one of bgmm.models, whose components it knows to be alike, not {type(model).__name__}"
         )
-    if model.weights.dynamic:
+    if model.weights.law != "static":
         raise ValueError(
-            "log_evidence needs a concentration that is the same for every K; give dynamic=False, or fit with gibbs"
+            "log_evidence needs Dirichlet weights whose concentration is the same for every K (random_k's dynamic=False); "
+            "fit this model with gibbs"
         )
     if not isinstance(model.weights.concentration, int | float):
         raise ValueError("log_evidence needs a number as concentration, not a prior; give concentration=1.0, or fit with gibbs")

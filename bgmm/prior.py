@@ -9,8 +9,9 @@ from jaxtyping import Float
 
 from bgmm.core.checks import check_count
 from bgmm.core.precision import in_float64
+from bgmm.core.slots import Weights
 from bgmm.core.urn import n_occupied_probabilities
-from bgmm.models import Dirichlet, Mixture, RandomK
+from bgmm.models import Mixture
 
 _DRAWS = 10_000  # of a concentration with a prior of its own, of which only so many quantiles are used:
 _QUANTILES = 50
@@ -37,7 +38,7 @@ def prior_n_occupied(model: Mixture, n: int) -> xr.DataArray:
         n,
         given["prior_n_components"].to_numpy(),
         given["prior_concentration"].to_numpy(),
-        dynamic=bool(given["prior_dynamic"]),
+        law=str(given["prior_law"].item()),
     )
     return xr.DataArray(
         np.asarray(p), coords={"n_occupied": np.arange(1, len(p) + 1)}, dims="n_occupied", name="prior probability"
@@ -47,8 +48,8 @@ def prior_n_occupied(model: Mixture, n: int) -> xr.DataArray:
 def count_prior(model: Mixture) -> xr.Dataset:
     """What the prior of K+ follows from, as a tree keeps it.
 
-    The prior probabilities of 1, 2, ... components, values of the concentration (all equally likely), and whether it is
-    shared out among the components.
+    The prior probabilities of 1, 2, ... components, values of the concentration (all equally likely), and how the weights
+    follow from it.
     """
     log_p = np.asarray(model.weights.log_prior_k(), float)
     p = np.exp(log_p - log_p.max())
@@ -56,13 +57,13 @@ def count_prior(model: Mixture) -> xr.Dataset:
         {
             "prior_n_components": ("n_components", p / p.sum()),
             "prior_concentration": ("concentration_quantile", _concentrations(model.weights)),
-            "prior_dynamic": int(model.weights.dynamic),
+            "prior_law": model.weights.law,
         },
         coords={"n_components": np.arange(1, len(p) + 1)},
     )
 
 
-def _concentrations(weights: Dirichlet | RandomK) -> Float[np.ndarray, " a"]:
+def _concentrations(weights: Weights) -> Float[np.ndarray, " a"]:
     """The concentration, or quantiles of the prior that it has."""
     if isinstance(weights.concentration, int | float):
         return np.array([float(weights.concentration)])

@@ -9,7 +9,7 @@ from bgmm.models.counts import BetaNegativeBinomial, CountPrior, Geometric, Nega
 from bgmm.models.gaussian import Gaussian
 from bgmm.models.hyperpriors import Concentration, F, Gamma
 from bgmm.models.mixture import Mixture
-from bgmm.models.weights import Dirichlet, RandomK
+from bgmm.models.weights import Dirichlet, RandomK, StickBreaking
 
 __all__ = [
     "BetaNegativeBinomial",
@@ -22,7 +22,9 @@ __all__ = [
     "NegativeBinomial",
     "Poisson",
     "RandomK",
+    "StickBreaking",
     "Uniform",
+    "dirichlet_process",
     "finite",
     "random_k",
     "sparse",
@@ -67,3 +69,11 @@ def sparse(n_components: int = 10, *, concentration: Concentration = 0.01, **com
     clusters. ``concentration=Gamma(10, 10 * n_components)`` is their prior for it. Other options are fields of ``Gaussian``.
     """
     return Mixture(Dirichlet(n_components, concentration), Gaussian(**components))
+
+
+def dirichlet_process(n_components: int = 20, *, concentration: Concentration = 1.0, **components) -> Mixture:
+    """A Dirichlet process mixture of Gaussians, its sticks cut off after ``n_components`` (``StickBreaking``).
+
+    Other options are fields of ``Gaussian``.
+    """
+    return Mixture(StickBreaking(n_components, concentration), Gaussian(**components))

@@ -13,7 +13,7 @@ from bgmm.core.distributions import GaussianMixture
 from bgmm.core.gaussian import AnyArray, Parameters
 from bgmm.core.slots import Family
 from bgmm.models.gaussian import Gaussian
-from bgmm.models.weights import Dirichlet, RandomK
+from bgmm.models.weights import Dirichlet, RandomK, StickBreaking
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Mixture:
     :param components: prior over means and covariances: ``Gaussian``, or a family of your own (``Family``).
     """
 
-    weights: Dirichlet | RandomK
+    weights: Dirichlet | RandomK | StickBreaking
     components: Family = field(default_factory=Gaussian)
 
     def __call__(self, rows: Float[AnyArray, "n d"], recording_step: Float[AnyArray, " d"] | None = None) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+from numpyro.distributions import Distribution
 
 from bgmm.core.checks import check_count
-from bgmm.core.weights import Count, PaddedDirichlet
+from bgmm.core.weights import Count, Law, PaddedDirichlet, Sticks
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior
 from bgmm.models.hyperpriors import Concentration, F, check_concentration, declare_concentration
 
@@ -40,13 +41,17 @@ class Dirichlet:
         return self.n_components
 
     @property
-    def dynamic(self) -> bool:
-        """Whether the concentration is shared out among the components."""
-        return False
+    def law(self) -> Law:
+        """How the weights follow from the concentration."""
+        return "static"
 
     def log_prior_k(self) -> Float[Array, " k"]:
         """Log prior probability of each number of components, 1 .. size."""
-        return jnp.where(jnp.arange(1, self.size + 1) == self.size, 0.0, -jnp.inf)
+        return _certain(self.size)
+
+    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Distribution:
+        """Of the weights, given the concentration."""
+        return PaddedDirichlet(concentration, k, self.size)
 
     def declare(self) -> Float[Array, " k"]:
         """Sample the weights: inside a NumPyro program only."""
@@ -54,6 +59,52 @@ class Dirichlet:
             return jnp.ones(1)
         concentration = declare_concentration(self.concentration)
         return numpyro.sample("weights", dist.Dirichlet(jnp.broadcast_to(concentration, (self.n_components,))))
+
+
+@dataclass(frozen=True)
+class StickBreaking:
+    r"""The Dirichlet process, cut off after a number of components (Ishwaran and James 2001).
+
+    .. math:: w_k = v_k \prod_{l < k} (1 - v_l), \qquad v_k \sim \mathrm{Beta}(1, \alpha), \quad v_{K} = 1
+
+    The more rows, the more components are occupied: alpha log(1 + N / alpha) of N, about, whatever K. So as a prior of the
+    number of clusters it insists on more of them in more data, and is at its best where that is believed.
+
+    Gibbs works with the partitions of the whole process, from which the program differs by N exp(-(K - 1) / alpha) at most,
+    about; where draws occupy all components, a warning says so.
+
+    :param n_components: K, places for components.
+    :param concentration: alpha, a number or a prior (``F``, ``Gamma``).
+    """
+
+    n_components: int = 20
+    concentration: Concentration = 1.0
+
+    def __post_init__(self) -> None:
+        check_count("n_components", self.n_components, least=2)
+        check_concentration(self.concentration)
+
+    @property
+    def size(self) -> int:
+        """Places for components."""
+        return self.n_components
+
+    @property
+    def law(self) -> Law:
+        """How the weights follow from the concentration."""
+        return "process"
+
+    def log_prior_k(self) -> Float[Array, " k"]:
+        """Log prior probability of each number of components, 1 .. size."""
+        return _certain(self.size)
+
+    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Distribution:
+        """Of the weights, given the concentration."""
+        return Sticks(concentration, self.size)
+
+    def declare(self) -> Float[Array, " k"]:
+        """Sample the weights: inside a NumPyro program only."""
+        return numpyro.sample("weights", Sticks(declare_concentration(self.concentration), self.size))
 
 
 @dataclass(frozen=True)
@@ -89,13 +140,26 @@ class RandomK:
         """Places for components."""
         return self.max_components
 
+    @property
+    def law(self) -> Law:
+        """How the weights follow from the concentration."""
+        return "dynamic" if self.dynamic else "static"
+
     def log_prior_k(self) -> Float[Array, " k"]:
         """Log prior probability of each number of components, 1 .. size, up to a constant."""
         return self.count.log_prob(jnp.arange(self.size, dtype=float))
+
+    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Distribution:
+        """Of the weights, given the concentration and K."""
+        return PaddedDirichlet(concentration / k if self.dynamic else concentration, k, self.size)
 
     def declare(self) -> Float[Array, " k"]:
         """Sample K and the weights, zero for components beyond K: inside a NumPyro program only."""
         concentration = declare_concentration(self.concentration)
         k = numpyro.sample("n_components", Count(self.log_prior_k()))
-        shared = concentration / k if self.dynamic else concentration
-        return numpyro.sample("weights", PaddedDirichlet(shared, k, self.size))
+        return numpyro.sample("weights", self.given(concentration, k))
+
+
+def _certain(k: int) -> Float[Array, " k"]:
+    """Log prior of 1, 2, ... components when there are k."""
+    return jnp.where(jnp.arange(1, k + 1) == k, 0.0, -jnp.inf)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 from numpyro.distributions import Distribution, biject_to
 
 from bgmm.core import gaussian
@@ -27,6 +27,7 @@ from bgmm.core.gaussian import Parameters
 from bgmm.core.one_pass import Blocks
 from bgmm.core.scaling import Scaling
 from bgmm.core.target import HoldAt
+from bgmm.core.weights import Law
 
 type Layout = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -53,15 +54,15 @@ class Hyperprior(Protocol):
 
 @runtime_checkable
 class Weights(Protocol):
-    """Symmetric Dirichlet weights of some of ``size`` components."""
+    """A prior over the weights of some of ``size`` components."""
 
     @property
     def size(self) -> int:
         """Slots."""
 
     @property
-    def dynamic(self) -> bool:
-        """Whether the Dirichlet parameter is concentration / K."""
+    def law(self) -> Law:
+        """How the weights follow from the concentration."""
 
     @property
     def concentration(self) -> float | Hyperprior:
@@ -69,6 +70,9 @@ class Weights(Protocol):
 
     def log_prior_k(self) -> Float[Array, " k"]:
         """Log prior of K = 1 .. size, up to a constant."""
+
+    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Distribution:
+        """Of the weights of ``size`` components, given the concentration and K; beyond K they are zero."""
 
 
 @runtime_checkable

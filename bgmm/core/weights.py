@@ -1,6 +1,8 @@
-"""Distributions of the number of components, and of the weights of as many, filled up with zeros."""
+"""Distributions of the number of components, and of their weights."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,9 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
+
+# How weights follow from the concentration alpha: Dirichlet(alpha, ...), Dirichlet(alpha / K, ...), or the Dirichlet process.
+type Law = Literal["static", "dynamic", "process"]
 
 
 class Count(Distribution):
@@ -67,3 +72,45 @@ class PaddedDirichlet(Distribution):
         there = jnp.arange(self.event_shape[0]) < k
         log_w = jnp.log(jnp.where(there, jnp.maximum(value, jnp.finfo(value.dtype).tiny), 1.0))
         return gammaln(k * gamma) - k * gammaln(gamma) + (gamma - 1) * log_w.sum(-1)
+
+
+class Sticks(Distribution):
+    r"""Weights broken off a stick one after the other; the last takes what is left (Ishwaran and James 2001).
+
+    .. math:: w_k = v_k \prod_{l < k} (1 - v_l), \qquad v_k \sim \mathrm{Beta}(1, \alpha), \quad v_M = 1
+
+    so that, with :math:`r_k = 1 - \sum_{l < k} w_l`, :math:`p(w) = \alpha^{M - 1} r_M^{\alpha - 1} \prod_{k < M} 1 / r_k`.
+
+    :param concentration: alpha.
+    :param size: M.
+    """
+
+    arg_constraints = {"concentration": constraints.positive}  # noqa: RUF012
+    support = constraints.simplex
+
+    def __init__(self, concentration, size: int, *, validate_args: bool | None = None):
+        self.concentration = jnp.asarray(concentration)
+        super().__init__(event_shape=(size,), validate_args=validate_args)
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+        """Draws of the weights."""
+        return jnp.exp(broken(log_left_of_sticks(self.concentration, (*sample_shape, *self.event_shape), key=key)))
+
+    @validate_sample
+    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Log density of the first M - 1 weights."""
+        alpha, (size,) = self.concentration, self.event_shape
+        left = jnp.flip(jnp.cumsum(jnp.flip(value, -1), -1), -1)  # from small to large: nothing cancels
+        log_left = jnp.log(jnp.maximum(left, jnp.finfo(value.dtype).tiny))
+        return (size - 1) * jnp.log(alpha) + (alpha - 1) * log_left[..., -1] - log_left[..., :-1].sum(-1)
+
+
+def log_left_of_sticks(alpha, shape: tuple[int, ...], *, key: Array) -> Float[Array, "..."]:
+    """log(1 - v) of v ~ Beta(1, alpha): 1 - v is the alpha-th root of a uniform number."""
+    return jnp.log(jax.random.uniform(key, shape, minval=jnp.finfo(float).tiny)) / alpha
+
+
+def broken(log_left: Float[Array, "... k"]) -> Float[Array, "... k"]:
+    """Logarithms of the weights, from log(1 - v); the last takes what is left."""
+    before = jnp.cumsum(log_left, -1) - log_left
+    return before + jnp.log(-jnp.expm1(log_left)).at[..., -1].set(0.0)

@@ -23,7 +23,6 @@ from bgmm.core.checks import check_count
 from bgmm.core.devices import map_on_each
 from bgmm.core.gaussian import Parameters
 from bgmm.core.slots import Slots
-from bgmm.core.weights import PaddedDirichlet
 from bgmm.engines import telescope
 from bgmm.engines.draws import Draws
 from bgmm.engines.frame import Frame, make_frame
@@ -64,6 +63,7 @@ _COOLEST = 0.05  # power of the likelihood at the beginning of warm-up
 _ANNEALED = 0.5  # share of warm-up in which it rises to one
 _CHUNK = 50  # draws between two looks of the progress bar
 _SEEDING = 4096  # rows among which seeds are chosen
+_FULL = "in {share:.1%} of the draws all {n} components hold rows, and more were not possible; allow more of them"
 
 
 @dataclass(frozen=True)
@@ -207,11 +207,8 @@ def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, k
 
 
 def first_states(slots: Slots, frame: Frame, n_chains: int, *, key: Array) -> State:
-    """States with different numbers of components where that is unknown, about k-means++ seeds; a leading axis."""
-    given = slots.model.weights.log_prior_k()
-    possible = 1 + np.flatnonzero(np.isfinite(np.asarray(given)))
-    wanted = np.array([_STARTS[i % len(_STARTS)] for i in range(n_chains)])
-    k = np.array([possible[np.abs(possible - w).argmin()] for w in wanted])
+    """States with different numbers of occupied components, about k-means++ seeds; a leading axis."""
+    k = np.minimum(np.resize(_STARTS, n_chains), slots.n_components)
     key_rows, key_chains = jax.random.split(key)
     x, c = some_rows(slots.blocks, _SEEDING, key=key_rows)
     return _first_states(slots, frame, x, c, jnp.asarray(k), jax.random.split(key_chains, n_chains))
@@ -243,6 +240,8 @@ def describe(slots: Slots, records: Record) -> Draws:
     """The draws as every engine returns them."""
     shape = records.occupied.shape[:2]
     largest = int(records.state.k.max())
+    if slots.model.weights.law == "process":
+        records = _heaviest_first(records)
     flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), records.state)
     mixture, sites, log_prior = jax.tree.map(
         lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(slots, flat, largest)
@@ -253,6 +252,8 @@ def describe(slots: Slots, records: Record) -> Draws:
     if not isinstance(weights.concentration, float | int):
         sites["concentration"] = np.exp(records.state.log_alpha)
     occupied = np.asarray(records.occupied[..., :largest])
+    full = float((occupied.sum(-1) == slots.n_components).mean())
+    told = [_FULL.format(share=full, n=slots.n_components)] * ((slots.random_k or weights.law == "process") and full > 0)
     stats = {
         "lp": log_prior + records.log_likelihood,
         "log_prior": log_prior,
@@ -261,7 +262,15 @@ def describe(slots: Slots, records: Record) -> Draws:
         "occupied": occupied,
         "n_occupied": occupied.sum(-1),
     }
-    return Draws(mixture, sites, stats, {"occupied": ["chain", "draw", "cluster"]}, [])
+    return Draws(mixture, sites, stats, {"occupied": ["chain", "draw", "cluster"]}, told)
+
+
+def _heaviest_first(records: Record) -> Record:
+    """The slots in the order of their weights: what the density of weights that depend on their order is told of."""
+    order = np.argsort(-np.asarray(records.state.log_w), axis=-1, kind="stable")
+    log_w, occupied = (np.take_along_axis(np.asarray(a), order, -1) for a in (records.state.log_w, records.occupied))
+    z = np.take_along_axis(np.asarray(records.state.z), order[..., None], -2)
+    return records._replace(state=records.state._replace(log_w=log_w, z=z), occupied=occupied)
 
 
 @partial(jax.jit, static_argnames="largest")
@@ -275,8 +284,7 @@ def _described(slots: Slots, states: State, largest: int):
         log_w = state.log_w[:largest]
         mixture = slots.scaling.into(Parameters(log_w, components.mean, components.scale_tril))
         log_prior = jnp.where(there, components.log_prior, 0.0).sum() + slots.log_shared(state.h)[0]
-        gamma = telescope.shares(weights, alpha, jnp.asarray(state.k, float))
-        log_prior += PaddedDirichlet(gamma, state.k, largest).log_prob(jnp.exp(log_w))
+        log_prior += weights.given(alpha, state.k).log_prob(jnp.exp(state.log_w))
         log_prior += jax.nn.log_softmax(weights.log_prior_k())[state.k - 1]
         if not isinstance(weights.concentration, float | int):
             log_prior += weights.concentration.distribution().log_prob(alpha)

@@ -5,7 +5,11 @@ N their sum, and gamma = alpha / K (dynamic) or alpha (static), the probability 
 
     p(C | K, alpha) = K! / (K - K+)! * Gamma(gamma K) / Gamma(gamma K + N) * prod of Gamma(n_k + gamma) / Gamma(gamma),
 
-the product over the occupied. All K are weighed at once; alpha takes Metropolis steps of several lengths.
+the product over the occupied; of a Dirichlet process, the limit of the dynamic one, it is
+
+    p(C | alpha) = alpha^K+ * Gamma(alpha) / Gamma(alpha + N) * prod of Gamma(n_k).
+
+All K are weighed at once; alpha takes Metropolis steps of several lengths.
 """
 
 from __future__ import annotations
@@ -16,22 +20,20 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Int
 
 from bgmm.core.slots import Weights
+from bgmm.core.weights import broken, log_left_of_sticks
 
 _LENGTHS = (0.2, 0.7, 2.0)  # of the steps of log alpha
-
-
-def shares(weights: Weights, alpha: Float[Array, ""], k: Array) -> Array:
-    """gamma_K."""
-    return alpha / k if weights.dynamic else alpha * jnp.ones_like(k)
 
 
 def log_partition(weights: Weights, counts: Float[Array, " m"], alpha: Float[Array, ""], k: Float[Array, " j"]):
     """log p(C | K, alpha) of each K in ``k``; minus infinity for K under K+."""
     occupied = counts > 0
     k_plus, n = occupied.sum(), counts.sum()
-    gamma = shares(weights, alpha, k)
-    different = gamma if weights.dynamic else gamma[:1]
-    blocks = gammaln(counts[None] + different[:, None]) - gammaln(different)[:, None]
+    if weights.law == "process":
+        log_p = k_plus * jnp.log(alpha) + jnp.where(occupied, gammaln(jnp.maximum(counts, 1.0)), 0.0).sum()
+        return jnp.where(k >= k_plus, log_p + gammaln(alpha) - gammaln(alpha + n), -jnp.inf)
+    gamma = alpha / k if weights.law == "dynamic" else alpha[None]
+    blocks = gammaln(counts[None] + gamma[:, None]) - gammaln(gamma)[:, None]
     log_p = jnp.where(occupied[None], blocks, 0.0).sum(1)
     log_p = log_p + gammaln(k * gamma) - gammaln(k * gamma + n) + gammaln(k + 1) - gammaln(jnp.maximum(k - k_plus, 0) + 1)
     return jnp.where(k >= k_plus, log_p, -jnp.inf)
@@ -74,7 +76,19 @@ def draw_alpha(weights: Weights, counts: Float[Array, " m"], k: Int[Array, ""], 
 def draw_log_weights(
     weights: Weights, counts: Float[Array, " m"], k: Int[Array, ""], alpha: Float[Array, ""], *, key: Array
 ) -> Float[Array, " m"]:
-    """w given the counts: Dirichlet(gamma + n_1, ..., gamma + n_K); the weights of slots that are not there are zero."""
+    """w given the counts, occupied slots first; the weights of slots that are not there are zero.
+
+    Dirichlet(gamma + n_1, ..., gamma + n_K); of a Dirichlet process Dirichlet(n_1, ..., n_K+, alpha), the last a stick of
+    which the empty slots break off their weights.
+    """
     m = counts.shape[0]
-    log_gamma = jax.random.loggamma(key, shares(weights, alpha, jnp.asarray(k, float)) + counts)
-    return jax.nn.log_softmax(jnp.where(jnp.arange(m) < k, log_gamma, -jnp.inf))
+    if weights.law != "process":
+        gamma = alpha / k if weights.law == "dynamic" else alpha
+        log_gamma = jax.random.loggamma(key, gamma + counts)
+        return jax.nn.log_softmax(jnp.where(jnp.arange(m) < k, log_gamma, -jnp.inf))
+    key_gamma, key_sticks = jax.random.split(key)
+    occupied = counts > 0
+    log_gamma = jax.random.loggamma(key_gamma, jnp.where(occupied, counts, alpha))
+    log_left = jnp.where(occupied, 0.0, log_left_of_sticks(alpha, (m,), key=key_sticks))
+    rest = log_gamma[jnp.minimum(occupied.sum(), m - 1)]  # of the first empty slot: for all that are empty
+    return jax.nn.log_softmax(jnp.where(occupied, log_gamma, rest + broken(log_left)))

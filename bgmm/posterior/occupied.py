@@ -36,7 +36,7 @@ def n_occupied(tree: xr.DataTree, *, seed: int | jax.Array = 0) -> xr.DataArray:
                 _n_rows(tree),
                 given["prior_n_components"].to_numpy(),
                 given["prior_concentration"].to_numpy(),
-                dynamic=bool(given["prior_dynamic"]),
+                law=str(given["prior_law"].item()),
             )
         )
     least = mixtures_of(tree).sizes["cluster"] if has_mixtures(tree) else 1

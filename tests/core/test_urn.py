@@ -30,14 +30,14 @@ def test_probabilities_are_those_of_all_assignments(alpha, dynamic):
     expected = np.zeros(4)
     for k, p in enumerate(p_k, start=1):
         expected[:k] += p * by_enumeration(6, k, alpha / k if dynamic else alpha)
-    found = n_occupied_probabilities(6, p_k, np.array([alpha]), dynamic=dynamic)
+    found = n_occupied_probabilities(6, p_k, np.array([alpha]), law="dynamic" if dynamic else "static")
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-14)
 
 
 def test_several_concentrations_are_averaged():
     p_k = np.array([0.2, 0.5, 0.3])
-    each = [n_occupied_probabilities(9, p_k, np.array([a]), dynamic=True) for a in (0.2, 5.0)]
-    np.testing.assert_allclose(n_occupied_probabilities(9, p_k, np.array([0.2, 5.0]), dynamic=True), np.mean(each, axis=0))
+    each = [n_occupied_probabilities(9, p_k, np.array([a]), law="dynamic") for a in (0.2, 5.0)]
+    np.testing.assert_allclose(n_occupied_probabilities(9, p_k, np.array([0.2, 5.0]), law="dynamic"), np.mean(each, axis=0))
 
 
 def test_the_prior_of_a_model_is_that_of_simulated_rows(rng):

@@ -19,7 +19,6 @@ from bgmm import models
 from bgmm.core import one_pass, scaling
 from bgmm.core.gaussian import Parameters, natural
 from bgmm.core.slots import Slots, make_slots
-from bgmm.core.weights import PaddedDirichlet
 from bgmm.engines import gibbs, telescope
 from bgmm.engines.frame import make_frame
 from bgmm.engines.gibbs import State, Steps
@@ -56,7 +55,7 @@ def from_prior(slots: Slots, key) -> State:
     z = jax.vmap(lambda key: slots.draw(h, key=key)[0])(jax.random.split(key_z, weights.size))
     k = 1 + jax.random.categorical(key_k, weights.log_prior_k())
     alpha = weights.concentration.distribution().sample(key_alpha)
-    w = PaddedDirichlet(telescope.shares(weights, alpha, 1.0 * k), k, weights.size).sample(key_w)
+    w = weights.given(alpha, k).sample(key_w)
     return State(k, jnp.log(w), z, h, jnp.log(alpha))
 
 
