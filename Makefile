@@ -1,4 +1,4 @@
-# make demo | test | lint | notebooks | bench: each makes .venv when it is missing, installs what it needs, and does its job.
+# make demo | test | calibration | lint | notebooks | bench: each makes .venv when it is missing, installs what it needs, and does its job.
 # `make bench` measures bgmm beside its peers (benchmarks/run.py), in an environment of its own with several GB of them;
 # QUICK=1 only shows that it works, ONLY="iteration memory" measures some of it.
 # The environment is made once, with the first Python that fits; `make clean` and then `make PYTHON=/path/to/python3.13 demo`
@@ -15,13 +15,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .ONESHELL:
 .SHELLFLAGS = -ec
 .NOTPARALLEL:
-.PHONY: demo test lint notebooks bench venv clean broken
+.PHONY: demo test calibration lint notebooks bench venv clean broken
 
 demo: .venv/runtime
 	@.venv/bin/bgmm demo
 
 test: .venv/dev
 	@.venv/bin/python -m pytest -n 2 --dist loadfile
+
+calibration: .venv/dev
+	@.venv/bin/python -m pytest -m slow
 
 lint: .venv/dev
 	@.venv/bin/ruff check .

@@ -1,43 +1,25 @@
 """What the sampler of an unknown number of components reaches, longer than the tests have time for.
 
-    python -m benchmarks.random_k galaxies | chains
+    python -m benchmarks.random_k galaxies | chains | speed
 
 ``galaxies``: the posterior of K under Richardson and Green's (1997) priors beside the one they published. ``chains``: R-hat of
-K+ over chains that begin with 1, 2, 5, 10 and 15 components. Run it on a quiet core; one line of text a case.
+K+ over chains that begin with 1, 2, 5, 10 and 15 components. ``speed``: effective draws a second at a given number of components, compilation excluded. Run it on a quiet core; one line of text a case.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
 
 import arviz as az
-import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 
 import bgmm
 from benchmarks.data import simulated
+from benchmarks.declared import RichardsonGreen
 from bgmm import models
 
 PUBLISHED = {3: 0.061, 4: 0.128, 5: 0.182, 6: 0.199, 7: 0.160, 8: 0.109, 9: 0.071}
-
-
-@dataclass(frozen=True)
-class RichardsonGreen:
-    """mean ~ Normal(midrange, range^2), precision ~ Gamma(2, beta), beta ~ Gamma(0.2, 10 / range^2)."""
-
-    midrange: float
-    range: float
-
-    def declare(self, k, recording_step):
-        """Sample the components."""
-        beta = numpyro.sample("beta", dist.Gamma(0.2, 10 / self.range**2))
-        means = numpyro.sample("means", dist.Normal(self.midrange, self.range).expand([k, 1]).to_event(2))
-        precisions = numpyro.sample("precisions", dist.Gamma(2.0, beta).expand([k, 1]).to_event(2))
-        return means, 1 / jnp.sqrt(precisions)[:, :, None]
 
 
 def galaxies() -> None:
@@ -73,5 +55,26 @@ def chains() -> None:
         print(f"{name}: {time.perf_counter() - started:.0f} s, R-hat of K+ {r_hat}; P(K+) {likely}", flush=True)
 
 
+def speed() -> None:
+    """Effective draws a second of the least determined mean, from what more draws cost."""
+    from sklearn.datasets import load_iris
+
+    for name, x, k in (("faithful", bgmm.old_faithful(), 2), ("iris", load_iris().data, 3)):
+        for sweeps in (1, 5):
+            found = []
+            for n_draws in (1000, 1000, 11_000):  # the first compiles
+                settings = bgmm.Gibbs(n_draws=n_draws, sweeps_per_draw=sweeps, split_merge=0)
+                wall, cpu = time.perf_counter(), time.process_time()
+                tree = bgmm.fit(models.finite(k), x, engine=settings, seed=0, log_likelihood=False)
+                found.append((time.perf_counter() - wall, time.process_time() - cpu))
+            wall, cpu = np.subtract(found[2], found[1])
+            effective = float(az.ess(bgmm.relabel(tree)["posterior"]["means"])["means"].min()) * 10 / 11
+            print(
+                f"{name}, K = {k}, {sweeps} sweeps a draw: {effective:.0f} effective of 40 000 draws, "
+                f"{effective / wall:.0f} a second, {effective / cpu:.0f} a CPU second",
+                flush=True,
+            )
+
+
 if __name__ == "__main__":
-    {"galaxies": galaxies, "chains": chains}[sys.argv[1]]()
+    {"galaxies": galaxies, "chains": chains, "speed": speed}[sys.argv[1]]()

@@ -33,7 +33,7 @@ Count = Annotated[
     ),
 ]
 Model = Annotated[
-    Literal["finite", "random_k", "sparse"] | None,
+    Literal["dirichlet_process", "finite", "random_k", "sparse"] | None,
     typer.Option(help="name of a model in bgmm.models [default: finite with -k, else random_k]", show_default=False),
 ]
 Engine = Annotated[

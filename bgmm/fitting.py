@@ -27,6 +27,7 @@ from bgmm.engines.nuts import NUTS
 from bgmm.inputs import beginning, given
 from bgmm.models import Gaussian, Mixture, RandomK
 from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, log_volume, occupied
+from bgmm.posterior.occupied import expected_occupied
 from bgmm.prior import count_prior
 from bgmm.tree import CLUSTER_DIMS, canonical, dataset, with_about
 
@@ -76,10 +77,10 @@ def fit(
     key = random_key(seed)
     table, c, units, steps = given(model, x, weights)
     own = isinstance(model, Mixture)
-    counted = slice(None) if c is None else c > 0
+    counted = table.values if c is None else table.values[c > 0]
     make: Callable[..., tuple[Slots | Target, np.ndarray]] = slots_of if isinstance(settings, Gibbs) else target_of
     target, position = make(model, table, units, steps, c, own if standardise is None else standardise, dtype)
-    if not _random_k(model) and target.n_components > (n := len(table.values[counted])):
+    if not isinstance(settings, Gibbs) and target.n_components > (n := len(counted)):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
@@ -96,11 +97,13 @@ def fit(
     if "n_occupied" not in draws.stats:
         draws.stats["n_occupied"] = occupied(at, key=key_occupied).sum(1).reshape(shape)
     if n_draws > 1:
-        points = _fixed_points(table.values[counted], units)
+        points = _fixed_points(counted, units)
         draws.stats["log_density"] = log_likelihoods(at_rows(flat, units, points)).reshape(*shape, -1)
         draws.dims["log_density"] = ["chain", "draw", "point"]
     wanted = n_draws * len(table.values) <= _LARGE if log_likelihood is None else log_likelihood
-    groups = _groups(draws, table, units, own) | {"constant_data": _constants(table, units, model, steps, weights)}
+    constants = _constants(table, units, model, steps, weights)
+    varying = "occupied" in draws.stats and (_random_k(model) or expected_occupied(constants, len(counted))[-1] < 0.5)
+    groups = _groups(draws, table, units, own, varying) | {"constant_data": constants}
     if wanted:
         rows = log_likelihoods(at).reshape(*shape, -1)
         groups["log_likelihood"] = dataset({"x": rows}, {"x": ["observation"]}, table.features)
@@ -183,12 +186,11 @@ def _fixed_points(rows: np.ndarray, units: Scaling) -> np.ndarray:
     return rows[np.argsort(along, kind="stable")[np.linspace(0, len(along) - 1, _POINTS).astype(int)]]
 
 
-def _groups(draws: Draws, table: Table, units: Scaling, own: bool) -> dict[str, xr.Dataset]:
-    """The groups that describe the draws; where the number of components varies, the mixtures have one of their own."""
+def _groups(draws: Draws, table: Table, units: Scaling, own: bool, varying: bool) -> dict[str, xr.Dataset]:
+    """The groups that describe the draws; where the number of clusters varies, the mixtures have one of their own."""
     mixtures = canonical(units.out_of(draws.mixture))
     dims = {name: CLUSTER_DIMS[name] for name in mixtures}
     stats = {name: value for name, value in draws.stats.items() if name not in ("log_prior", "occupied")}
-    varying = "n_components" in draws.sites
     variables = {} if varying else dict(mixtures)
     for name, value in draws.sites.items() if not own or "occupied" in draws.stats else ():
         if name not in variables:

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from bgmm.core.checks import check_count
 from bgmm.core.precision import in_float64
 from bgmm.core.slots import Weights
-from bgmm.core.urn import n_occupied_probabilities
 from bgmm.models import Mixture
+from bgmm.posterior.occupied import expected_occupied
 
 _DRAWS = 10_000  # of a concentration with a prior of its own, of which only so many quantiles are used:
 _QUANTILES = 50
@@ -33,16 +33,8 @@ def prior_n_occupied(model: Mixture, n: int) -> xr.DataArray:
     check_count("n", n)
     if not isinstance(model, Mixture):
         raise ValueError(f"prior_n_occupied needs one of bgmm.models, whose weights it knows, not {type(model).__name__}")
-    given = count_prior(model)
-    p = n_occupied_probabilities(
-        n,
-        given["prior_n_components"].to_numpy(),
-        given["prior_concentration"].to_numpy(),
-        law=str(given["prior_law"].item()),
-    )
-    return xr.DataArray(
-        np.asarray(p), coords={"n_occupied": np.arange(1, len(p) + 1)}, dims="n_occupied", name="prior probability"
-    )
+    p = expected_occupied(count_prior(model), n)
+    return xr.DataArray(p, coords={"n_occupied": np.arange(1, len(p) + 1)}, dims="n_occupied", name="prior probability")
 
 
 def count_prior(model: Mixture) -> xr.Dataset:

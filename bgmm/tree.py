@@ -5,9 +5,10 @@ The posterior of a tree is in the user's units: ``weights`` (cluster), ``means``
 ``constant_data`` holds the scaling and the resolution, ``observed_data`` one variable a feature, and the attribute ``bgmm`` a
 JSON text that says how the tree was made.
 
-Where the number of components varies between draws, the group ``components`` holds the mixtures instead, with a cluster axis
-as long as the largest number in any draw and weight zero for what a draw lacks. The posterior then holds variables without a
-cluster axis, and, once the draws have been aligned by ``relabel``, those of the clusters.
+Where the number of clusters varies between draws, because that of components does or because the prior expects some of them to
+be empty, the group ``components`` holds the mixtures instead, with a cluster axis as long as the largest number in any draw and
+weight zero for what a draw lacks. The posterior then holds variables without a cluster axis, and, once the draws have been
+aligned by ``relabel``, those of the clusters: the components that hold rows.
 """
 
 from __future__ import annotations

@@ -135,7 +135,8 @@ def test_version_is_printed(capsys):
 
 def test_the_command_offers_every_engine_and_model():
     def offered(option) -> set[str]:
-        return set(get_args(get_args(option)[0]))
+        named, _ = get_args(get_args(option)[0])  # or None
+        return set(get_args(named))
 
     assert offered(cli.Engine) == set(ENGINES)
     assert offered(cli.Model) == {name for name in models.__all__ if name.islower()}
@@ -155,14 +156,15 @@ PREDICT = "predict fit.nc data.csv"
         ("fti data.csv", "'fit'"),
         ("--verbose", "--verbose"),
         ("fit", "'DATA'"),
-        ("fit data.csv", "-k 3"),
+        ("fit data.csv --model finite", "-k 3"),
+        ("fit data.csv -k 3 --model random_k", "leave -k out"),
         ("fit data.csv -k", "'-k'"),
         ("fit data.csv -k three", "'-k'"),
         ("fit data.csv -k 0", "'-k'"),
         ("fit data.csv -k 61", "-k 61"),
         (f"{FIT} more", "more"),
         (f"{FIT} --engin em", "--engine"),
-        (f"{FIT} --engine gibs", "'em', 'nuts'"),
+        (f"{FIT} --engine gibs", "'em', 'gibbs', 'nuts'"),
         (f"{FIT} --model finit", "'finite'"),
         (f"{FIT} --seed -1", "'--seed'"),
         (f"{FIT} --seed 99999999999999999999", "'--seed'"),

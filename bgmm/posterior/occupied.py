@@ -31,14 +31,7 @@ def n_occupied(tree: xr.DataTree, *, seed: int | jax.Array = 0) -> xr.DataArray:
         counts = occupied(evaluation(tree), key=random_key(seed)).sum(1)
     prior = None
     if (given := _priors(tree)) is not None and "observed_data" in tree.children:
-        prior = np.asarray(
-            n_occupied_probabilities(
-                _n_rows(tree),
-                given["prior_n_components"].to_numpy(),
-                given["prior_concentration"].to_numpy(),
-                law=str(given["prior_law"].item()),
-            )
-        )
+        prior = expected_occupied(given, _n_rows(tree))
     least = mixtures_of(tree).sizes["cluster"] if has_mixtures(tree) else 1
     return _table("n_occupied", counts, prior, least)
 
@@ -58,6 +51,12 @@ def n_components(tree: xr.DataTree) -> xr.DataArray:
     counts = posterior["n_components"].to_numpy() if "n_components" in posterior else fixed
     given = _priors(tree)
     return _table("n_components", counts, None if given is None else given["prior_n_components"].to_numpy(), largest)
+
+
+def expected_occupied(given: xr.Dataset, n: int) -> Float[np.ndarray, " k"]:
+    """Prior probabilities of K+ = 1, 2, ... for n rows, from what a tree keeps of the priors of the weights."""
+    p_k, alpha = given["prior_n_components"].to_numpy(), given["prior_concentration"].to_numpy()
+    return np.asarray(n_occupied_probabilities(n, p_k, alpha, law=str(given["prior_law"].item())))
 
 
 def _table(name: str, counts: Int[np.ndarray, "..."], prior: Float[np.ndarray, " k"] | None, least: int) -> xr.DataArray:

@@ -34,6 +34,18 @@ def test_probabilities_are_those_of_all_assignments(alpha, dynamic):
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("alpha", [0.05, 1.0, 4.0])
+def test_probabilities_of_a_dirichlet_process_are_those_of_its_restaurant(alpha):
+    """With Stirling numbers |s(n, k)|: P(K+ = k) = |s(n, k)| alpha^k / (alpha (alpha + 1) ... (alpha + n - 1))."""
+    n = 7
+    rising = np.poly1d([1.0])
+    for i in range(n):
+        rising *= np.poly1d([1.0, i])  # a (a + 1) ... (a + n - 1), whose coefficients are the numbers
+    expected = rising.coeffs[::-1][1:] * alpha ** np.arange(1, n + 1) / rising(alpha)
+    found = n_occupied_probabilities(n, np.eye(n)[n - 1], np.array([alpha]), law="process")
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 def test_several_concentrations_are_averaged():
     p_k = np.array([0.2, 0.5, 0.3])
     each = [n_occupied_probabilities(9, p_k, np.array([a]), law="dynamic") for a in (0.2, 5.0)]

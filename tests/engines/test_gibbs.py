@@ -13,6 +13,8 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro.infer import Predictive
+from scipy import stats
 
 import bgmm
 from bgmm import models
@@ -79,7 +81,7 @@ def functionals(slots: Slots, state: State, x) -> jax.Array:
 
 @pytest.fixture(scope="module")
 def joint():
-    """Means of the functionals over independent draws of prior and data, and the chains that alternate sweeps and data."""
+    """Functionals of independent draws of prior and data, and the chains that alternate sweeps (of some power) and data."""
     slots = small()
     frame = make_frame(slots, key=jax.random.key(0))
     steps = Steps(jnp.full(4, -0.5), jnp.array(-0.7))
@@ -91,7 +93,8 @@ def joint():
         state = from_prior(slots, key_state)
         return functionals(slots, state, data_of(slots, state, key_x))
 
-    def chains(n: int):
+    @partial(jax.jit, static_argnums=0)
+    def chains(n: int, power):
         def of_chain(key):
             key_state, key_x, key_steps = jax.random.split(key, 3)
             state = from_prior(slots, key_state)
@@ -100,19 +103,19 @@ def joint():
                 state, x = carry
                 key_sweep, key_x = jax.random.split(key)
                 there = replace(slots, blocks=slots.blocks._replace(x=x.T[None]))
-                state, *_ = gibbs.sweep(there, frame, state, steps, jnp.ones(()), jnp.zeros(()), 1, key=key_sweep)
+                state, *_ = gibbs.sweep(there, frame, state, steps, power, jnp.zeros(()), 1, key=key_sweep)
                 x = data_of(slots, state, key_x)
                 return (state, x), functionals(slots, state, x)
 
             return jax.lax.scan(step, (state, data_of(slots, state, key_x)), jax.random.split(key_steps, n))[1]
 
-        return np.asarray(jax.jit(jax.vmap(of_chain))(jax.random.split(jax.random.key(1), 4)))
+        return jax.vmap(of_chain)(jax.random.split(jax.random.key(1), 4))
 
     return np.asarray(independent(jax.random.split(jax.random.key(2), 50_000))), chains
 
 
-def largest_z(joint, n: int) -> float:
-    expected, chains = joint[0], joint[1](n)
+def largest_z(joint, n: int, power: float = 1.0) -> float:
+    expected, chains = joint[0], np.asarray(joint[1](n, jnp.asarray(power)))
     z = []
     for j in range(expected.shape[1]):
         error = np.hypot(expected[:, j].std() / np.sqrt(len(expected)), float(az.mcse(chains[..., j], method="mean")))
@@ -122,6 +125,35 @@ def largest_z(joint, n: int) -> float:
 
 def test_sweeps_that_alternate_with_new_data_leave_the_joint_distribution(joint):
     assert largest_z(joint, 5000) < 4.0  # of 12: over 4 with probability 8e-4
+
+
+def test_without_the_likelihood_the_prior_of_everything_is_recovered(joint):
+    assert largest_z(joint, 5000, power=0.0) < 4.0
+
+
+def _k_one_off(monkeypatch):
+    original = telescope.log_partition
+    monkeypatch.setattr(telescope, "log_partition", lambda w, counts, alpha, k: original(w, counts, alpha, k) + jnp.log(k + 1))
+
+
+def _no_jacobian(monkeypatch):
+    original = Slots.component
+
+    def component(self, z, h):
+        found = original(self, z, h)
+        return found._replace(log_density=found.log_prior)
+
+    monkeypatch.setattr(Slots, "component", component)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", [_k_one_off, _no_jacobian])
+def test_planted_faults_do_not_leave_it(plant, joint, monkeypatch):
+    expected, chains = joint
+    plant(monkeypatch)
+    assert (
+        largest_z((expected, jax.jit(lambda *given: chains.__wrapped__(*given), static_argnums=0)), 5000) > 8.0
+    )  # traced anew
 
 
 def test_the_probability_of_a_partition_sums_to_one_over_all_partitions():
@@ -137,6 +169,28 @@ def test_the_probability_of_a_partition_sums_to_one_over_all_partitions():
             at = jnp.array([float(k)])
             log_p = jax.vmap(partial(telescope.log_partition, weights), in_axes=(0, None, None))(counts, jnp.array(0.8), at)
             assert float(jnp.exp(log_p).sum()) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_the_probability_of_a_partition_of_a_dirichlet_process_is_the_limit_of_dynamic_weights():
+    process, dynamic = models.StickBreaking(6, 0.8), models.RandomK(concentration=0.8, max_components=6)
+    counts, alpha = jnp.array([4.0, 2.0, 1.0, 0, 0, 0]), jnp.array(0.8)
+    expected = telescope.log_partition(dynamic, counts, alpha, jnp.array([1e7]))
+    np.testing.assert_allclose(telescope.log_partition(process, counts, alpha, jnp.array([6.0])), expected, rtol=1e-5)
+
+
+def test_weights_of_a_dirichlet_process_given_a_partition_are_those_of_its_occupied_blocks_and_sticks():
+    """Dirichlet(n_1, ..., n_K+, alpha), the last broken up as the process itself is."""
+    process, counts, alpha = models.StickBreaking(6, 1.7), jnp.array([5.0, 2.0, 0, 0, 0, 0]), jnp.array(1.7)
+    keys = jax.random.split(jax.random.key(7), 3000)
+    log_w = jax.vmap(lambda key: telescope.draw_log_weights(process, counts, jnp.array(6), alpha, key=key))(keys)
+    w = np.exp(np.asarray(log_w))
+    np.testing.assert_allclose(w.sum(1), 1.0)
+    for k, n in ((0, 5.0), (1, 2.0)):
+        assert stats.kstest(w[:, k], stats.beta(n, 8.7 - n).cdf).pvalue > 1e-3
+    empty = w[:, 2:].sum(1)
+    assert stats.kstest(empty, stats.beta(1.7, 7.0).cdf).pvalue > 1e-3
+    assert stats.kstest(w[:, 2] / empty, stats.beta(1, 1.7).cdf).pvalue > 1e-3
+    assert stats.kstest(w[:, 3] / (empty - w[:, 2]), stats.beta(1, 1.7).cdf).pvalue > 1e-3
 
 
 def test_drawn_missing_values_have_the_conditional_moments(rng):
@@ -207,6 +261,73 @@ def test_what_gibbs_cannot_do_is_refused_in_one_sentence(faithful, model, option
     with pytest.raises(ValueError, match=says) as refusal:
         bgmm.fit(model, faithful, **options)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_dirichlet_process_lists_the_clusters_that_hold_rows(faithful):
+    settings = bgmm.Gibbs(n_draws=200, n_warmup=100, n_chains=2, sweeps_per_draw=3)
+    tree = bgmm.fit(models.dirichlet_process(8, concentration=models.Gamma(1.0, 1.0)), faithful, engine=settings)
+    assert set(tree["posterior"].data_vars) == {"n_occupied", "concentration"}
+    np.testing.assert_allclose(tree["components"]["weights"].sum("cluster"), 1.0)
+    assert (tree["components"]["weights"].diff("cluster") <= 0).all()  # heaviest first, as the sticks expect
+    aligned = bgmm.relabel(tree)
+    assert float(aligned["posterior"]["weights"].isel(cluster=slice(0, 2)).sum("cluster").mean()) > 0.7
+    np.testing.assert_array_equal(aligned["sample_stats"]["present"].sum("cluster"), tree["posterior"]["n_occupied"])
+    assert float(bgmm.n_occupied(tree).sel(n_occupied=1)) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["faithful", "iris"])
+def test_a_given_number_of_components_has_the_posterior_that_nuts_finds(data, request):
+    """Every mean and every standard deviation of the aligned draws, within the Monte Carlo errors of both."""
+    x, k = (request.getfixturevalue(data), {"faithful": 2, "iris": 3}[data])
+    trees = [bgmm.relabel(bgmm.fit(models.finite(k), x, engine=engine, seed=3)) for engine in ("gibbs", "nuts")]
+    names = ["weights", "means", "scales", "correlations"]
+    z = []
+    for statistic in ("mean", "sd"):
+        value, error = (
+            [np.concatenate([np.ravel(of(tree["posterior"][name])) for name in names]) for tree in trees]
+            for of in (
+                lambda a: getattr(a, {"mean": "mean", "sd": "std"}[statistic])(["chain", "draw"]).to_numpy(),
+                lambda a: az.mcse(a, method=statistic).to_numpy(),
+            )
+        )
+        z.append(np.abs(value[0] - value[1]) / np.hypot(*error))
+    assert np.concatenate(z).max() < 4.5, z
+
+
+@pytest.mark.slow
+def test_without_the_likelihood_the_default_priors_are_recovered(rng):
+    model = models.random_k(max_components=6)
+    slots = slots_of(model, rng.normal(size=(12, 2)))
+    frame = make_frame(slots, key=jax.random.key(0))
+    settings = bgmm.Gibbs(n_draws=4000, n_warmup=300, n_chains=4)
+    states = gibbs.first_states(slots, frame, 4, key=jax.random.key(1))
+    records = gibbs.sample_from(slots, frame, settings, states, key=jax.random.key(2), power=0.0)
+    draws = gibbs.describe(slots, records)
+    prior = Predictive(model, num_samples=20_000)(jax.random.key(3), np.zeros((12, 2)))
+
+    def quantities(k, alpha, w, means, scale_tril):
+        """None depends on labels: K, log alpha, weights, and averages over the components of the mixture."""
+        sd = np.sqrt(np.square(scale_tril).sum(-1))
+        r = (scale_tril[..., 0, :] * scale_tril[..., 1, :]).sum(-1) / sd.prod(-1)
+        log_sd = np.log(sd)
+        each = [w**2, w * means[..., 0], w * means[..., 1] ** 2, w * log_sd[..., 0], w * log_sd[..., 1] ** 2, w * r, w * r**2]
+        return np.stack([1.0 * k, k == 1, np.log(alpha), *(a.sum(-1) for a in each)])
+
+    R = np.asarray(prior["correlation_tril"])
+    floor = 0.01  # no recording step
+    SR = np.asarray(prior["scales"])[..., None] * R
+    scale_tril = np.linalg.cholesky(SR @ np.swapaxes(SR, -1, -2) + floor**2 * np.eye(2))
+    expected = quantities(
+        *(np.asarray(prior[name]) for name in ("n_components", "concentration", "weights", "means")), scale_tril
+    )
+    m = draws.mixture
+    found = quantities(
+        draws.sites["n_components"], draws.sites["concentration"], np.exp(m.log_weights), np.asarray(m.means), m.scale_tril
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        error = np.hypot(theirs.std() / np.sqrt(theirs.size), float(az.mcse(ours, method="mean")))
+        assert abs(ours.mean() - theirs.mean()) < 4.0 * error
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from bgmm import models
 from bgmm.core.lkj import LKJ
-from bgmm.core.weights import Count, PaddedDirichlet
+from bgmm.core.weights import Count, PaddedDirichlet, Sticks
 
 ABOVE = np.arange(12.0)
 PRIORS = {
@@ -43,6 +43,28 @@ def test_padded_weights_have_the_density_of_the_dirichlet_of_those_that_are_ther
     draws = np.asarray(PaddedDirichlet(0.7, 3, 5).sample(jax.random.key(1), (2000,)))
     assert not draws[:, 3:].any()
     assert stats.kstest(draws[:, 0], stats.beta(0.7, 1.4).cdf).pvalue > 1e-3
+
+
+def test_sticks_have_the_density_and_the_draws_of_beta_breaks():
+    alpha, w = 2.5, np.array([0.1, 0.4, 0.3, 0.2])
+    left = 1 - np.concatenate([[0.0], np.cumsum(w)[:-1]])
+    v = (w / left)[:-1]
+    jacobian = -np.log(left[:-1]).sum()  # of v as functions of w
+    expected = stats.beta(1, alpha).logpdf(v).sum() + jacobian
+    np.testing.assert_allclose(Sticks(alpha, 4).log_prob(jnp.asarray(w)), expected, rtol=1e-9)
+    draws = np.asarray(Sticks(alpha, 4).sample(jax.random.key(4), (2000,)))
+    np.testing.assert_allclose(draws.sum(1), 1.0)
+    assert stats.kstest(draws[:, 0], stats.beta(1, alpha).cdf).pvalue > 1e-3
+    assert stats.kstest(draws[:, 1] / (1 - draws[:, 0]), stats.beta(1, alpha).cdf).pvalue > 1e-3
+    rest = 1 - draws[:, 3]  # what the last takes is a product of three powers of uniform numbers
+    assert stats.kstest(-alpha * np.log1p(-rest), stats.gamma(3).cdf).pvalue > 1e-3
+
+
+def test_the_program_of_a_dirichlet_process_draws_sticks_and_its_concentration():
+    model = models.dirichlet_process(5, concentration=models.Gamma(2.0, 1.0))
+    draws = Predictive(model, num_samples=50)(jax.random.key(5), np.zeros((4, 2)))
+    assert draws["weights"].shape == (50, 5)
+    assert draws["concentration"].shape == (50,)
 
 
 def test_correlations_are_distributed_as_lkj_says():
@@ -77,6 +99,8 @@ def test_counts_are_normalised_up_to_the_largest():
         (lambda: models.random_k(0.3), "count must be a prior"),
         (lambda: models.random_k(max_components=0), "max_components"),
         (lambda: models.random_k(concentration=-1.0), "concentration must be above 0"),
+        (lambda: models.dirichlet_process(1), "n_components must be a whole number of at least 2"),
+        (lambda: models.dirichlet_process(concentration=0), "concentration must be above 0"),
         (lambda: models.Geometric(1.0), "between 0 and 1"),
         (lambda: models.BetaNegativeBinomial(a=0), "a must be above 0"),
     ],
