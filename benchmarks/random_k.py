@@ -3,7 +3,8 @@
     python -m benchmarks.random_k galaxies | chains | speed
 
 ``galaxies``: the posterior of K under Richardson and Green's (1997) priors beside the one they published. ``chains``: R-hat of
-K+ over chains that begin with 1, 2, 5, 10 and 15 components. ``speed``: effective draws a second at a given number of components, compilation excluded. Run it on a quiet core; one line of text a case.
+K+ over chains that begin with 1, 2, 5, 10 and 15 components. ``speed``: effective draws a second at a given number of
+components, compilation excluded. Run it on a quiet core; one line of text a case.
 """
 
 from __future__ import annotations

@@ -151,9 +151,11 @@ def _no_jacobian(monkeypatch):
 def test_planted_faults_do_not_leave_it(plant, joint, monkeypatch):
     expected, chains = joint
     plant(monkeypatch)
-    assert (
-        largest_z((expected, jax.jit(lambda *given: chains.__wrapped__(*given), static_argnums=0)), 5000) > 8.0
-    )  # traced anew
+
+    def traced_anew(n, power):
+        return chains.__wrapped__(n, power)
+
+    assert largest_z((expected, jax.jit(traced_anew, static_argnums=0)), 5000) > 8.0
 
 
 def test_the_probability_of_a_partition_sums_to_one_over_all_partitions():
@@ -280,19 +282,17 @@ def test_a_dirichlet_process_lists_the_clusters_that_hold_rows(faithful):
 def test_a_given_number_of_components_has_the_posterior_that_nuts_finds(data, request):
     """Every mean and every standard deviation of the aligned draws, within the Monte Carlo errors of both."""
     x, k = (request.getfixturevalue(data), {"faithful": 2, "iris": 3}[data])
-    trees = [bgmm.relabel(bgmm.fit(models.finite(k), x, engine=engine, seed=3)) for engine in ("gibbs", "nuts")]
-    names = ["weights", "means", "scales", "correlations"]
-    z = []
-    for statistic in ("mean", "sd"):
-        value, error = (
-            [np.concatenate([np.ravel(of(tree["posterior"][name])) for name in names]) for tree in trees]
-            for of in (
-                lambda a: getattr(a, {"mean": "mean", "sd": "std"}[statistic])(["chain", "draw"]).to_numpy(),
-                lambda a: az.mcse(a, method=statistic).to_numpy(),
-            )
-        )
-        z.append(np.abs(value[0] - value[1]) / np.hypot(*error))
-    assert np.concatenate(z).max() < 4.5, z
+    ours, theirs = (moments(bgmm.relabel(bgmm.fit(models.finite(k), x, engine=engine, seed=3))) for engine in ("gibbs", "nuts"))
+    z = np.abs(ours[0] - theirs[0]) / np.hypot(ours[1], theirs[1])
+    assert z.max() < 4.5, z
+
+
+def moments(tree) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of the draws, and the Monte Carlo errors of both."""
+    each = [tree["posterior"][name] for name in ("weights", "means", "scales", "correlations")]
+    values = [value for a in each for value in (a.mean(["chain", "draw"]), a.std(["chain", "draw"]))]
+    errors = [az.mcse(a, method=method) for a in each for method in ("mean", "sd")]
+    return np.concatenate([a.to_numpy().ravel() for a in values]), np.concatenate([a.to_numpy().ravel() for a in errors])
 
 
 @pytest.mark.slow
