@@ -75,13 +75,13 @@ def fit(
     key = random_key(seed)
     own = isinstance(model, Mixture)
     c = observation_weights(weights, table)
-    counted = slice(None) if c is None else c > 0
+    counted = table.values if c is None else table.values[c > 0]
     units = scaling.scaling_of(table.values, c)
     check_scale(table, units)
-    steps = recording_steps(model, table, units, table.values[counted])
-    warn_of_columns(table, table.values[counted], units, own, steps)
+    steps = recording_steps(model, table, units, counted)
+    warn_of_columns(table, counted, units, own, steps)
     target, position = _target(model, table, units, steps, c, own if standardise is None else standardise, dtype)
-    if target.n_components > (n := len(table.values[counted])):
+    if target.n_components > (n := len(counted)):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
