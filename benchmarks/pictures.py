@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import matplotlib
@@ -43,8 +44,9 @@ def _scaling(rows: list[dict]):
         if not points:
             continue
         for name in points[0]["contenders"]:
-            known = [row for row in points if row["contenders"].get(name, {}).get("seconds", {}).get("median")]
-            times, x = [row["contenders"][name]["seconds"] for row in known], [row[axis] for row in known]
+            missing = {"low": math.nan, "median": math.nan, "high": math.nan}  # the line breaks there
+            times = [row["contenders"].get(name, {}).get("seconds") or missing for row in points]
+            x = [row[axis] for row in points]
             panel.fill_between(x, [t["low"] for t in times], [t["high"] for t in times], color=COLOURS[name], alpha=0.25, lw=0)
             panel.plot(x, [t["median"] for t in times], "o-", ms=4, color=COLOURS[name], label=name)
         _guide(panel, [row[axis] for row in points], points[-1]["contenders"]["bgmm"]["seconds"]["median"], EXPECTED[axis])

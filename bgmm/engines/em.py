@@ -79,7 +79,7 @@ class EM:
             "start_collapsed": np.asarray(climbs.collapsed),
             "mode_log_posterior": np.array([height[mode[0]] for mode in modes]),
             "mode_starts": np.array([len(mode) for mode in modes]),
-            "mode_moved": moved(target, jax.tree.map(lambda a: a[np.array([mode[0] for mode in modes])], climbs.mixture)),
+            "mode_moved": moved(target, jax.tree.map(lambda a: np.asarray(a)[[mode[0] for mode in modes]], climbs.mixture)),
         }
         if found.z.size or not target.n_dim:
             mixture, sites, log_prior = from_unconstrained(target, jnp.asarray(found.z)[None, None])

@@ -68,7 +68,9 @@ def moved(target: Target, mixtures: Parameters) -> Float[np.ndarray, " m"]:
     """
     blocks = one_pass.subsample(target.blocks, _COMPARED, rng=np.random.default_rng(0))
     weights = np.asarray(blocks.weights).reshape(-1)
-    first, *others = np.asarray(_likeliest(replace(target, blocks=blocks), mixtures))
+    seen = replace(target, blocks=blocks)
+    of_mode = (jax.tree.map(lambda a, m=m: a[m], mixtures) for m in range(len(mixtures.means)))  # one program for any number
+    first, *others = (np.asarray(_likeliest(seen, mixture)) for mixture in of_mode)
     shares = [0.0]
     for z in others:
         together = np.zeros((target.n_components, target.n_components))
@@ -78,9 +80,6 @@ def moved(target: Target, mixtures: Parameters) -> Float[np.ndarray, " m"]:
 
 
 @jax.jit
-def _likeliest(target: Target, mixtures: Parameters) -> Int[Array, "m places"]:
-    def of_mode(mixture: Parameters) -> Int[Array, " places"]:
-        centres = gaussian.own_centres(mixture, target.centred)
-        return one_pass.responsibilities(gaussian.natural(mixture, centres), target.blocks, centres).argmax(1)
-
-    return jax.lax.map(of_mode, mixtures)
+def _likeliest(target: Target, mixture: Parameters) -> Int[Array, " places"]:
+    centres = gaussian.own_centres(mixture, target.centred)
+    return one_pass.responsibilities(gaussian.natural(mixture, centres), target.blocks, centres).argmax(1)
