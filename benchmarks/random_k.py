@@ -47,7 +47,7 @@ def chains() -> None:
     cases |= {f"simulated, D = {d}": simulated(300, d, 3, spread=2.0) for d in (2, 5, 10)}
     for name, x in cases.items():
         started = time.perf_counter()
-        settings = bgmm.Gibbs(n_chains=5, split_merge=2)
+        settings = bgmm.Gibbs(n_chains=5)
         tree = bgmm.fit(models.random_k(), x, engine=settings, seed=1, log_likelihood=False)
         k_plus = tree["posterior"]["n_occupied"].to_numpy()
         likely = ", ".join(f"{k}: {np.mean(k_plus == k):.2f}" for k in np.unique(k_plus) if np.mean(k_plus == k) > 0.005)
@@ -69,7 +69,7 @@ def speed() -> None:
                 tree = bgmm.fit(models.finite(k), x, engine=settings, seed=0, log_likelihood=False)
                 found.append((time.perf_counter() - wall, time.process_time() - cpu))
             wall, cpu = np.subtract(found[2], found[1])
-            effective = float(az.ess(bgmm.relabel(tree)["posterior"]["means"])["means"].min()) * 10 / 11
+            effective = float(az.ess(bgmm.relabel(tree)["posterior"]["means"]).min()) * 10 / 11
             print(
                 f"{name}, K = {k}, {sweeps} sweeps a draw: {effective:.0f} effective of 40 000 draws, "
                 f"{effective / wall:.0f} a second, {effective / cpu:.0f} a CPU second",

@@ -27,7 +27,7 @@ from bgmm.engines import telescope
 from bgmm.engines.draws import Draws
 from bgmm.engines.frame import Frame, make_frame
 from bgmm.engines.hmc import N_SIZES, adapted, move_components, move_shared, size_class
-from bgmm.engines.split_merge import Partition, split_or_merge
+from bgmm.engines.split_merge import Partition, jump
 from bgmm.engines.starts import around, seeds, some_rows
 
 
@@ -75,7 +75,7 @@ class Gibbs:
     :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
         are adapted; not kept.
     :param sweeps_per_draw: sweeps of which the last is kept.
-    :param split_merge: tries of a split or merge in each sweep.
+    :param split_merge: pairs of splits or merges that are tried in each sweep.
     """
 
     n_draws: int = 1000
@@ -122,7 +122,7 @@ def sweep(
     if tries:
 
         def attempt(at, key):
-            return split_or_merge(slots, frame, complete.x, at, state.h, alpha, power, key=key)
+            return jump(slots, frame, complete.x, at, state.h, alpha, power, key=key)
 
         at, accepted = jax.lax.scan(attempt, at, jax.random.split(keys["moves"], tries))
         at, _ = _occupied_first(at, log_w)

@@ -1,4 +1,4 @@
-"""Moves between partitions that differ by one cluster: two rows are picked, and their cluster split or their clusters merged.
+"""Moves between partitions: two rows are picked, and their cluster split or their clusters merged; or that is done twice.
 
 Jain and Neal (2004) and Dahl (2005), with a launch by EM: from the two rows as seeds, a few deterministic steps of EM on the
 rows concerned give responsibilities r, by which a split allocates each row; the parameters are proposed from ``independence``.
@@ -8,6 +8,10 @@ into 1 and 2 is accepted with probability min(1, ratio),
     ratio = p(C' | alpha) / p(C | alpha) * g_1 g_2 / g_A / prod over rows of r,    g = p(z | h) p(rows | z) / q(z | rows),
 
 and a merge with its inverse. The pair of rows and the launch do not depend on how the rows concerned are divided now.
+
+Half of the moves are two such steps, accepted or not together, with the product of the ratios: a merge and a split leave the
+number of clusters as it is, and lead from one mode to another past partitions that would hardly be accepted on the way. (The
+same steps undone in the other order come with the same probability, the pairs of rows being independent of all else.)
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from bgmm.core import gaussian, one_pass
 from bgmm.core.gaussian import Parameters
@@ -40,6 +44,37 @@ class Partition(NamedTuple):
     z: Float[Array, "m q"]
 
 
+def jump(
+    slots: Slots,
+    frame: Frame,
+    x: Float[Array, "n_blocks d b"],
+    at: Partition,
+    h: Float[Array, " h"],
+    alpha: Float[Array, ""],
+    power: Float[Array, ""],
+    *,
+    key: Array,
+) -> tuple[Partition, Int[Array, ""]]:
+    """Two steps, each accepted or not, or both together; and how many were."""
+    key_joint, *keys = jax.random.split(key, 3)
+    apart = ~jax.random.bernoulli(key_joint)
+
+    def step(carry, of_step):
+        kept, now, log_ratio = carry
+        decide, key = of_step
+        key_step, key_accept = jax.random.split(key)
+        there, more = split_or_merge(slots, frame, x, now, h, alpha, power, key=key_step)
+        log_ratio = log_ratio + more
+        accept = decide & (jnp.log(jax.random.uniform(key_accept)) < log_ratio)
+        kept = jax.tree.map(partial(jnp.where, accept), there, kept)
+        now = jax.tree.map(partial(jnp.where, decide), kept, there)
+        return (kept, now, jnp.where(decide, 0.0, log_ratio)), accept
+
+    steps = (jnp.stack([apart, jnp.array(True)]), jnp.stack(keys))
+    (kept, *_), accepted = jax.lax.scan(step, (at, at, jnp.zeros(())), steps)
+    return kept, accepted.sum()
+
+
 def split_or_merge(
     slots: Slots,
     frame: Frame,
@@ -50,9 +85,9 @@ def split_or_merge(
     power: Float[Array, ""],
     *,
     key: Array,
-) -> tuple[Partition, Bool[Array, ""]]:
-    """One try, and whether it was accepted."""
-    key_pair, key_rows, key_z, key_accept = jax.random.split(key, 4)
+) -> tuple[Partition, Float[Array, ""]]:
+    """A proposal, and the logarithm of its ratio: minus infinity where there is no place for another cluster."""
+    key_pair, key_rows, key_z = jax.random.split(key, 3)
     weights, c = slots.model.weights, slots.blocks.weights
     counts = at.statistics[:, 0]
     i, j = _pair(c, key=key_pair)
@@ -87,7 +122,7 @@ def split_or_merge(
     one = counts.at[a].set(statistics[2, 0]).at[other].set(0.0)
     log_p = jax.vmap(lambda counts: logsumexp(log_joint(weights, counts, alpha)))(jnp.stack([two, one]))
     log_ratio = jnp.where(split, 1.0, -1.0) * (log_p[0] - log_p[1] + log_g[0] + log_g[1] - log_g[2] - log_r)
-    accept = (jnp.log(jax.random.uniform(key_accept)) < log_ratio) & (~split | empty.any())
+    log_ratio = jnp.where(split & ~empty.any(), -jnp.inf, log_ratio)
 
     rows = jnp.where(inside > 0, jnp.where(split & ~first.reshape(inside.shape), other, a), at.rows)
     there = Partition(
@@ -98,7 +133,7 @@ def split_or_merge(
         .set(statistics[jnp.where(split, 0, 2)]),
         z=at.z.at[other].set(z[1]).at[a].set(z[jnp.where(split, 0, 2)]),
     )
-    return jax.tree.map(partial(jnp.where, accept), there, at), accept
+    return there, log_ratio
 
 
 def _pair(c: Float[Array, "n_blocks b"], *, key: Array) -> tuple[Int[Array, ""], Int[Array, ""]]:
