@@ -39,7 +39,7 @@ Model = Annotated[
 Engine = Annotated[
     Literal["em", "gibbs", "nuts"] | None,
     typer.Option(
-        help="em: the single best fit; gibbs, nuts: draws that say how sure it is [default: nuts with -k, else gibbs]",
+        help="em: the single best fit; gibbs, nuts: draws that say how sure it is [default: gibbs]",
         show_default=False,
     ),
 ]
@@ -74,7 +74,7 @@ def _bgmm(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
-    """Fit two clusters to the Old Faithful data that come with bgmm, and show all that was learnt."""
+    """Ask how many kinds of eruption the Old Faithful data show, which come with bgmm, and show all that was learnt."""
     _check_output(output)
     picture = output.with_suffix(".png")
     _check_output(picture, output)
@@ -89,7 +89,7 @@ def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
     import matplotlib.pyplot as plt
 
     typer.echo("Old Faithful: duration of an eruption and waiting time to the next, in minutes (272 eruptions)")
-    tree = bgmm.relabel(bgmm.fit(bgmm.models.finite(n_components=2), bgmm.old_faithful(), engine="nuts", seed=seed))
+    tree = bgmm.relabel(bgmm.fit(bgmm.models.random_k(), bgmm.old_faithful(), seed=seed))
     with replacing(picture) as unfinished:
         bgmm.plot_clusters(tree)
         plt.savefig(unfinished, dpi=120)

@@ -25,7 +25,7 @@ from bgmm.engines.em import EM
 from bgmm.engines.gibbs import Gibbs
 from bgmm.engines.nuts import NUTS
 from bgmm.inputs import beginning, given
-from bgmm.models import Gaussian, Mixture, RandomK
+from bgmm.models import Gaussian, Mixture, RandomK, StickBreaking
 from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, log_volume, occupied
 from bgmm.posterior.occupied import expected_occupied
 from bgmm.prior import count_prior
@@ -57,8 +57,8 @@ def fit(
     :param model: one of ``bgmm.models``, or any NumPyro program of one argument, the rows, that observes a
         ``bgmm.GaussianMixture``.
     :param x: data (n, d): array, DataFrame or anything alike. NaN is a missing value, and is marginalised.
-    :param engine: "em", "nuts", "gibbs", or a value with settings such as ``bgmm.NUTS(n_draws=2000)``; by default Gibbs where
-        the number of components is unknown, else NUTS.
+    :param engine: "em", "nuts", "gibbs", or a value with settings such as ``bgmm.NUTS(n_draws=2000)``; by default Gibbs for
+        ``bgmm.models`` (NUTS with a ``start`` or fractional ``weights``, which Gibbs does not take), NUTS for other programs.
     :param seed: an integer or a JAX key. Equal seeds give equal trees on one machine.
     :param weights: of the observations (n,): a row of weight 2 counts as that row twice.
     :param standardise: whether the model sees standardised rows. By default our models do, plain functions do not.
@@ -72,15 +72,17 @@ def fit(
         ``n_occupied``, what the engine has to say, and ``lp``, the log posterior of the model in its own units.
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
-    settings = _engine(engine, model)
     check_choice("dtype", dtype, ("float64", "float32"))
     key = random_key(seed)
+    settings = _engine(engine, model)
     table, c, units, steps = given(model, x, weights)
+    if engine is None and not _random_k(model) and (start is not None or not _whole(c)):
+        settings = NUTS()
     own = isinstance(model, Mixture)
     counted = table.values if c is None else table.values[c > 0]
     make: Callable[..., tuple[Slots | Target, np.ndarray]] = slots_of if isinstance(settings, Gibbs) else target_of
     target, position = make(model, table, units, steps, c, own if standardise is None else standardise, dtype)
-    if not isinstance(settings, Gibbs) and target.n_components > (n := len(counted)):
+    if not _open_ended(model) and target.n_components > (n := len(counted)):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
     key_run, key_occupied = jax.random.split(key)
@@ -114,10 +116,15 @@ def _random_k(model: Model) -> bool:
     return isinstance(model, Mixture) and isinstance(model.weights, RandomK)
 
 
+def _open_ended(model: Model) -> bool:
+    """Whether there may be fewer rows than components: then more of these are only possible, and not asked for."""
+    return isinstance(model, Mixture) and isinstance(model.weights, RandomK | StickBreaking)
+
+
 def _engine(engine: str | Engine | None, model: Model) -> Engine:
     """Settings from a name or settings, or the model's own best engine."""
     if engine is None:
-        engine = Gibbs() if _random_k(model) else NUTS()
+        engine = Gibbs() if isinstance(model, Mixture) else NUTS()
     if isinstance(engine, str):
         if engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)} or a settings value, not {engine!r}")
@@ -147,7 +154,7 @@ def slots_of(
 ) -> tuple[Slots, np.ndarray]:
     """The model as slots stated on standardised blocks; and the places of the rows in these."""
     assert isinstance(model, Mixture)
-    if weights is not None and not np.isin(weights, (0.0, 1.0)).all():
+    if not _whole(weights):
         raise ValueError("Gibbs assigns whole rows, and weights= has others than 0 and 1; use nuts or em, or repeat the rows")
     blocks, position = one_pass.make_blocks(table.values, weights, scaling=units, dtype=dtype)
     scale = np.asarray(units.scale)
@@ -159,6 +166,11 @@ def slots_of(
         log_volume=jnp.zeros(()) if standardise else log_volume_of(blocks, units),
     )
     return slots, position
+
+
+def _whole(weights: np.ndarray | None) -> bool:
+    """Whether each row counts once or not at all."""
+    return weights is None or bool(np.isin(weights, (0.0, 1.0)).all())
 
 
 def target_of(

@@ -44,10 +44,10 @@ def faithful_tree(faithful):
 
 @pytest.fixture(scope="session")
 def iris_tree(iris):
-    """Iris by NUTS, three components, everything at its default, the seed too."""
+    """Iris by NUTS, three components, everything else at its default, the seed too."""
     import bgmm
 
-    return bgmm.fit(bgmm.models.finite(3), iris)
+    return bgmm.fit(bgmm.models.finite(3), iris, engine="nuts")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -188,6 +188,7 @@ def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, k
     powers = np.where(warm < 1, power * annealed, power)
     rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
     steps = Steps(jnp.full((n_chains, N_SIZES), -0.5, float), jnp.full(n_chains, -0.5, float))
+    tries = settings.split_merge if slots.n_components > 1 else 0
     chunks = []
     with tqdm(total=n_steps, desc="Gibbs", unit="draw", disable=None, leave=False) as progress:
         for done in range(0, n_steps, _CHUNK):
@@ -196,7 +197,7 @@ def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, k
             of_draw = (jnp.asarray(np.pad(a[some], pad, mode="edge")) for a in (powers, rates))
             keys = jax.random.split(jax.random.fold_in(key, done), n_chains)
             (states, steps), chunk = _advance(
-                slots, frame, states, steps, *of_draw, keys, sweeps=settings.sweeps_per_draw, tries=settings.split_merge
+                slots, frame, states, steps, *of_draw, keys, sweeps=settings.sweeps_per_draw, tries=tries
             )
             if done + _CHUNK > settings.n_warmup:
                 chunks.append((done, jax.device_get(chunk)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -216,8 +217,8 @@ def test_drawn_missing_values_have_the_conditional_moments(rng):
 
 @pytest.fixture(scope="module")
 def tree(faithful):
-    settings = bgmm.Gibbs(n_draws=300, n_warmup=200, sweeps_per_draw=4)
-    return bgmm.fit(models.random_k(max_components=8), faithful, engine=settings, seed=0)
+    settings = bgmm.Gibbs(n_draws=300, n_warmup=200)  # else as by default: the tests of demo and README compile the same
+    return bgmm.fit(models.random_k(), faithful, engine=settings, seed=0)
 
 
 def test_a_fit_answers_how_many_with_a_tree_that_arviz_takes_as_it_is(tree, faithful):
@@ -257,6 +258,7 @@ def test_the_summary_says_whether_chains_from_different_starts_agree(tree):
         (models.random_k(), {"engine": "em"}, "EM needs a given number"),
         (models.finite(2).__call__, {"engine": "gibbs"}, "Gibbs fits a models.Mixture"),
         (models.random_k(), {"weights": np.full(272, 0.5)}, "Gibbs assigns whole rows"),
+        (models.random_k(), {"start": np.zeros((2, 2))}, "leave start out"),
     ],
 )
 def test_what_gibbs_cannot_do_is_refused_in_one_sentence(faithful, model, options, says):
@@ -266,7 +268,7 @@ def test_what_gibbs_cannot_do_is_refused_in_one_sentence(faithful, model, option
 
 
 def test_a_dirichlet_process_lists_the_clusters_that_hold_rows(faithful):
-    settings = bgmm.Gibbs(n_draws=200, n_warmup=100, n_chains=2, sweeps_per_draw=3)
+    settings = bgmm.Gibbs(n_draws=200, n_warmup=100, n_chains=2, split_merge=0)
     tree = bgmm.fit(models.dirichlet_process(8, concentration=models.Gamma(1.0, 1.0)), faithful, engine=settings)
     assert set(tree["posterior"].data_vars) == {"n_occupied", "concentration"}
     np.testing.assert_allclose(tree["components"]["weights"].sum("cluster"), 1.0)
@@ -328,6 +330,27 @@ def test_without_the_likelihood_the_default_priors_are_recovered(rng):
     for ours, theirs in zip(found, expected, strict=True):
         error = np.hypot(theirs.std() / np.sqrt(theirs.size), float(az.mcse(ours, method="mean")))
         assert abs(ours.mean() - theirs.mean()) < 4.0 * error
+
+
+def test_the_engine_is_gibbs_unless_the_rows_the_start_or_the_program_ask_for_another(faithful, monkeypatch):
+    class Asked(Exception):  # noqa: N818
+        pass
+
+    def run(settings, target, key, start):
+        raise Asked(type(settings).__name__)
+
+    monkeypatch.setattr(bgmm.fitting, "_run", run)
+    few = faithful.to_numpy()
+    for model, options, expected in (
+        (models.finite(2), {}, "Gibbs"),
+        (models.random_k(), {}, "Gibbs"),
+        (models.finite(2), {"weights": np.r_[np.zeros(12), np.ones(260)]}, "Gibbs"),
+        (models.finite(2), {"weights": np.full(272, 0.5)}, "NUTS"),
+        (models.finite(2), {"start": few[:2]}, "NUTS"),
+        (models.Mixture(models.Dirichlet(2)).__call__, {}, "NUTS"),
+    ):
+        with pytest.raises(Asked, match=expected), warnings.catch_warnings(action="ignore"):
+            bgmm.fit(model, few, **options)
 
 
 @dataclass(frozen=True)

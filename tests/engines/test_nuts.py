@@ -1,4 +1,4 @@
-"""NUTS against integration on a grid, against NumPyro's own mixture, and as a user gets it by default."""
+"""NUTS against integration on a grid, against NumPyro's own mixture, and as a user gets it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_two_separated_components_mix_without_divergence(faithful_tree):
     assert float(tree["sample_stats"]["agreement"].mean()) > 0.99
 
 
-def test_iris_by_default_has_agreeing_chains_and_over_400_effective_draws(iris_tree):
+def test_iris_has_agreeing_chains_and_over_400_effective_draws(iris_tree):
     tree = bgmm.relabel(iris_tree)
     r_hat, effective = diagnostics(tree, ("weights", "means", "covariances", "scales"))
     assert tree["posterior"].sizes["chain"] == 4
