@@ -78,6 +78,8 @@ def fit(
     table, c, units, steps = given(model, x, weights)
     if engine is None and not _random_k(model) and (start is not None or not _whole(c)):
         settings = NUTS()
+    if isinstance(settings, Gibbs) and start is not None:
+        raise ValueError("Gibbs begins its chains at different numbers of components; leave start out, or use nuts or em")
     own = isinstance(model, Mixture)
     counted = table.values if c is None else table.values[c > 0]
     make: Callable[..., tuple[Slots | Target, np.ndarray]] = slots_of if isinstance(settings, Gibbs) else target_of
@@ -142,8 +144,6 @@ def _run(settings: Engine, target: Slots | Target, key: jax.Array, start: Parame
     """The engine on what it is made for."""
     if isinstance(settings, Gibbs):
         assert isinstance(target, Slots)
-        if start is not None:
-            raise ValueError("Gibbs begins its chains at different numbers of components; leave start out, or use nuts or em")
         return settings.run(target, key=key)
     assert isinstance(target, Target)
     return settings.run(target, key=key, start=start)

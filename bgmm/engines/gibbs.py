@@ -268,9 +268,9 @@ def describe(slots: Slots, records: Record) -> Draws:
 
 def _heaviest_first(records: Record) -> Record:
     """The slots in the order of their weights: what the density of weights that depend on their order is told of."""
-    order = np.argsort(-np.asarray(records.state.log_w), axis=-1, kind="stable")
-    log_w, occupied = (np.take_along_axis(np.asarray(a), order, -1) for a in (records.state.log_w, records.occupied))
-    z = np.take_along_axis(np.asarray(records.state.z), order[..., None], -2)
+    order = jnp.argsort(-records.state.log_w, axis=-1, stable=True)
+    log_w, occupied = (jnp.take_along_axis(a, order, -1) for a in (records.state.log_w, records.occupied))
+    z = jnp.take_along_axis(records.state.z, order[..., None], -2)
     return records._replace(state=records.state._replace(log_w=log_w, z=z), occupied=occupied)
 
 

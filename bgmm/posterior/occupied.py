@@ -56,7 +56,7 @@ def n_components(tree: xr.DataTree) -> xr.DataArray:
 def expected_occupied(given: xr.Dataset, n: int) -> Float[np.ndarray, " k"]:
     """Prior probabilities of K+ = 1, 2, ... for n rows, from what a tree keeps of the priors of the weights."""
     p_k, alpha = given["prior_n_components"].to_numpy(), given["prior_concentration"].to_numpy()
-    return np.asarray(n_occupied_probabilities(n, p_k, alpha, law=str(given["prior_law"].item())))
+    return np.asarray(n_occupied_probabilities(n, p_k, alpha, law=given["prior_law"].item()))
 
 
 def _table(name: str, counts: Int[np.ndarray, "..."], prior: Float[np.ndarray, " k"] | None, least: int) -> xr.DataArray:

@@ -269,7 +269,7 @@ def test_what_gibbs_cannot_do_is_refused_in_one_sentence(faithful, model, option
 
 def test_a_dirichlet_process_lists_the_clusters_that_hold_rows(faithful):
     settings = bgmm.Gibbs(n_draws=200, n_warmup=100, n_chains=2, split_merge=0)
-    tree = bgmm.fit(models.dirichlet_process(8, concentration=models.Gamma(1.0, 1.0)), faithful, engine=settings)
+    tree = bgmm.fit(models.dirichlet_process(12, concentration=models.Gamma(1.0, 1.0)), faithful, engine=settings)
     assert set(tree["posterior"].data_vars) == {"n_occupied", "concentration"}
     np.testing.assert_allclose(tree["components"]["weights"].sum("cluster"), 1.0)
     assert (tree["components"]["weights"].diff("cluster") <= 0).all()  # heaviest first, as the sticks expect

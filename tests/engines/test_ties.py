@@ -96,7 +96,7 @@ def test_starts_on_ties_end_in_no_mode_that_beats_the_ordinary_one(name, plane, 
 def test_chains_started_on_ties_leave_them(cases, iris):
     x, k, floored, bare, ordinary = cases["iris"]
     statistics = statistics_of_ties(x, k, most_tied(iris.to_numpy(), plane=False))
-    settings = NUTS(n_draws=200, n_warmup=300, n_chains=2)
+    settings = NUTS(n_draws=100, n_warmup=200, n_chains=2)
 
     def last(target):
         start = on_ties(target, statistics)
