@@ -28,3 +28,13 @@ def test_a_program_of_the_readers_own_is_fitted():
     bgmm = names["bgmm"]
     tree = bgmm.fit(names["my_model"], bgmm.galaxies().to_numpy() - 20, engine=bgmm.EM(n_starts=2), seed=0)
     assert tree["posterior"]["w"].shape == (1, 1, 2)
+
+
+def test_every_name_that_the_readme_mentions_is_there():
+    import bgmm
+    from bgmm import models
+
+    mentioned = set(re.findall(r"\b(bgmm|models)\.([a-zA-Z]\w+)", README))
+    assert {("bgmm", "fit"), ("models", "random_k")} <= mentioned
+    for module, name in mentioned:
+        assert hasattr({"bgmm": bgmm, "models": models}[module], name), f"{module}.{name}"
