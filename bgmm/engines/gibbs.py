@@ -196,6 +196,8 @@ def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, k
             pad = (0, max(0, done + _CHUNK - n_steps))
             of_draw = (jnp.asarray(np.pad(a[some], pad, mode="edge")) for a in (powers, rates))
             keys = jax.random.split(jax.random.fold_in(key, done), n_chains)
+            # back from the devices, on which they would be spread and the first are not: or all would be compiled twice
+            states, steps = jax.device_get((states, steps))
             (states, steps), chunk = _advance(
                 slots, frame, states, steps, *of_draw, keys, sweeps=settings.sweeps_per_draw, tries=tries
             )

@@ -20,6 +20,7 @@ from bgmm.core.slots import Slots
 from bgmm.engines.frame import Frame, shrunk_covariance
 
 LEAPFROGS = 3
+_TOGETHER = 4  # components moved at once: the time goes with how many hold rows, and not with how many there may be
 TARGET = 0.85  # acceptance that step sizes are adapted to
 _EDGES = (3, 8, 32)  # sizes of components that share a step size: under 3 rows, 3-7, 8-31, more
 N_SIZES = len(_EDGES) + 1
@@ -105,14 +106,28 @@ def move_components(
     *,
     key: Array,
 ) -> tuple[Float[Array, "k q"], Float[Array, " k"]]:
-    """Every component moved given its own rows, and the acceptance probabilities."""
+    """Every component that holds rows moved given these, and the acceptance probabilities; such components come first."""
 
     def one(z, S, step, key):
         A = metric(slots, frame, S, power)
         return _move(lambda z: log_density(slots, z, h, S, power), z, step, lambda u, t: _onto(A, slots.mean_at, u, t), key=key)
 
-    keys = jax.random.split(key, z.shape[0])
-    return jax.vmap(one)(z, statistics, steps[size_class(statistics[:, 0])], keys)
+    k = z.shape[0]
+    together = min(k, _TOGETHER)
+    more = -k % together
+    each = (z, statistics, steps[size_class(statistics[:, 0])], jax.random.split(key, k))
+    z, *given = (jnp.concatenate([a, a[:more]]) for a in each)
+
+    def some(i, carry):
+        now, *of_these = (jax.lax.dynamic_slice_in_dim(a, i * together, together) for a in (carry[0], *given))
+        moved = jax.vmap(one)(now, *of_these)
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(a, new, i * together, axis=0) for a, new in zip(carry, moved, strict=True)
+        )
+
+    n_times = ((statistics[:, 0] > 0).sum() + together - 1) // together
+    z, probability = jax.lax.fori_loop(0, n_times, some, (z, jnp.zeros(k + more)))
+    return z[:k], probability[:k]
 
 
 def move_shared(

@@ -46,13 +46,13 @@ def verdicts(tree: xr.DataTree) -> list[str]:
     elif (free["r_hat"] > _R_HAT).any():
         said.append(
             f"The chains do not agree: R-hat of {free['r_hat'].idxmax()}, which labels cannot change, is "
-            f"{free['r_hat'].max():.2f} (over {_R_HAT}): they sit in different modes or are too short; "
+            f"{free['r_hat'].max():.3f} (over {_R_HAT}): they sit in different modes or are too short; "
             "run longer, or compare the chains."
         )
     elif (r_hat > _R_HAT).any():
         said.append(
             f"The chains do not agree: "
-            f"R-hat of {r_hat.idxmax()} is {r_hat.max():.2f} (over {_R_HAT}); run longer, or compare the chains."
+            f"R-hat of {r_hat.idxmax()} is {r_hat.max():.3f} (over {_R_HAT}); run longer, or compare the chains."
         )
     elif (effective < _EFFECTIVE).any():
         said.append(
