@@ -113,6 +113,13 @@ def occupied_of(tree: xr.DataTree) -> np.ndarray | None:
     return None
 
 
+def presence_of(tree: xr.DataTree) -> np.ndarray:
+    """Share of the draws that have each cluster of an aligned tree."""
+    if "sample_stats" in tree.children and "present" in tree["sample_stats"]:
+        return tree["sample_stats"]["present"].mean(["chain", "draw"]).to_numpy()
+    return np.ones(posterior_of(tree).sizes["cluster"])
+
+
 def held_assignments(tree: xr.DataTree) -> xr.DataArray | None:
     """The assignments (chain, draw, observation) that a sampler left in the tree, if it did."""
     for group in ("posterior", "sample_stats"):

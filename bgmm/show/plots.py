@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
@@ -18,13 +18,14 @@ from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.predict import membership
 from bgmm.posterior.relabel import relabelled
 from bgmm.show.colours import colours
-from bgmm.tree import features_of, observed, posterior_of
+from bgmm.tree import features_of, observed, posterior_of, presence_of
 
 _CERTAIN = 0.95  # membership from which a row is drawn as belonging to its cluster
 _INTERVAL = 0.89  # ArviZ's own
 _SHOWN_ROWS = 5000
 _SHOWN_FEATURES = 6
 _NEGLIGIBLE = 0.005
+_USUAL = 0.5  # share of the draws
 
 
 def plot_clusters(
@@ -40,6 +41,7 @@ def plot_clusters(
     One feature: the posterior predictive density with its 89 % band, the clusters' shares of it, histogram and rug. Two:
     rows coloured by membership, those with no membership over 0.95 large and ringed, and for each cluster ellipses that hold
     the stated ``masses`` of it (thick: posterior mean; thin: the largest one in single draws). More: a grid of all pairs.
+    Of clusters that under half of the draws have only the thin ellipses are drawn.
 
     :param x: rows to show, by default those that were fitted; of more than 5000 an even choice is shown.
     :param features: names of those to show, by default all, and of more than six the first six.
@@ -61,7 +63,7 @@ def plot_clusters(
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, _SHOWN_ROWS).astype(int))]
     r = membership(tree, rows).to_numpy()
     columns = [known.index(name) for name in shown]
-    clusters = _Clusters(posterior_of(tree), columns, n_draws)
+    clusters = _Clusters(posterior_of(tree), np.flatnonzero(presence_of(tree) >= _USUAL), columns, n_draws)
     rows = rows[:, columns]
 
     d = len(shown)
@@ -74,13 +76,13 @@ def plot_clusters(
         axes = plt.subplots(figsize=(7, 5.5), layout="constrained")[1]
         _scatter(axes, clusters, rows, r, (0, 1), masses)
         axes.set(xlabel=shown[0], ylabel=shown[1])
-        axes.legend(handles=_key(r, masses, len(clusters.draws[0])), frameon=False, loc="best")
+        axes.legend(handles=_key(r, clusters, masses), frameon=False, loc="best")
     else:
         figure, axes = plt.subplots(d, d, figsize=(2.3 * d, 2.3 * d), layout="constrained")
         for i in range(d):
             for j in range(d):
                 _cell(axes[i, j], clusters, rows, r, (i, j), masses, shown)
-        figure.legend(handles=_key(r, masses, len(clusters.draws[0])), frameon=False, loc="upper right")
+        figure.legend(handles=_key(r, clusters, masses), frameon=False, loc="upper right")
     return axes
 
 
@@ -110,7 +112,7 @@ def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
 class _Clusters:
     """Weights, means and covariances of the shown features: of some draws, and their posterior means."""
 
-    def __init__(self, posterior: xr.Dataset, columns: list[int], n_draws: int):
+    def __init__(self, posterior: xr.Dataset, usual: Int[np.ndarray, " u"], columns: list[int], n_draws: int):
         stacked = posterior[["weights", "means", "covariances"]].stack(sample=("chain", "draw"))
         some = np.unique(np.linspace(0, stacked.sizes["sample"] - 1, n_draws).astype(int))
         w = stacked["weights"].transpose("sample", "cluster").to_numpy()
@@ -120,6 +122,7 @@ class _Clusters:
         self.draws = (w[some], mu[some], sigma[some])
         self.mean = (w.mean(0), mu.mean(0), sigma.mean(0))
         self.n_clusters = w.shape[1]
+        self.usual = usual  # those that most draws have
 
 
 def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Float[np.ndarray, "n k"], j: int) -> None:
@@ -132,8 +135,9 @@ def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Flo
     parts = w[..., None] * norm.pdf(grid, mu[:, :, j, None], np.sqrt(sigma[:, :, j, j])[..., None])
     low, high = np.quantile(parts.sum(1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2], axis=0)
     axes.hist(x, bins=max(len(np.histogram_bin_edges(x, "fd")), round(np.sqrt(len(x)))), density=True, color="0.88", zorder=0)
-    for k, colour in enumerate(colours(clusters.n_clusters)):
-        axes.plot(grid, parts.mean(0)[k], color=colour, lw=1.4, ls="--", label=f"cluster {k}")
+    shades = colours(clusters.n_clusters)
+    for k in clusters.usual:
+        axes.plot(grid, parts.mean(0)[k], color=shades[k], lw=1.4, ls="--", label=f"cluster {k}")
     axes.plot(grid, parts.sum(1).mean(0), color="0.15", lw=1.8, label="density")
     if len(w) > 1:
         axes.fill_between(grid, low, high, color="0.15", alpha=0.2, lw=0, label="89 % of draws")
@@ -154,15 +158,18 @@ def _scatter(
     doubtful = r.max(1) < _CERTAIN
     axes.scatter(x[~doubtful, 0], x[~doubtful, 1], c=shades[~doubtful], s=12, alpha=0.75, lw=0)
     axes.scatter(x[doubtful, 0], x[doubtful, 1], c=shades[doubtful], s=38, edgecolors="black", lw=1.0, zorder=3)
-    _, draw_means, draw_covariances = clusters.draws
+    weights, draw_means, draw_covariances = clusters.draws
     _, means, covariances = clusters.mean
     block = np.ix_(pair, pair)
     for k, colour in enumerate(colours(clusters.n_clusters)):
         if len(draw_means) > 1:
-            thin = [_ellipse(m[k, pair], s[k][block], max(masses)) for m, s in zip(draw_means, draw_covariances, strict=True)]
+            there = weights[:, k] > 0
+            each = zip(draw_means[there], draw_covariances[there], strict=True)
+            thin = [_ellipse(m[k, pair], s[k][block], max(masses)) for m, s in each]
             axes.add_collection(LineCollection(thin, colors=[colour], lw=0.5, alpha=0.25))
-        thick = [_ellipse(means[k, pair], covariances[k][block], mass) for mass in masses]
-        axes.add_collection(LineCollection(thick, colors=[colour], lw=1.8))
+        if k in clusters.usual:
+            thick = [_ellipse(means[k, pair], covariances[k][block], mass) for mass in masses]
+            axes.add_collection(LineCollection(thick, colors=[colour], lw=1.8))
     axes.autoscale_view()
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -191,18 +198,16 @@ def _cell(axes: Axes, clusters: _Clusters, rows, r, cell: tuple[int, int], masse
         axes.set_ylabel(shown[i])
 
 
-def _key(r: Float[np.ndarray, "n k"], masses: Sequence[float], n_draws: int) -> list[Line2D]:
+def _key(r: Float[np.ndarray, "n k"], clusters: _Clusters, masses: Sequence[float]) -> list[Line2D]:
     """Handles of the legend."""
-    handles = [
-        Line2D([], [], color=colour, marker="o", ls="", ms=5, label=f"cluster {k}")
-        for k, colour in enumerate(colours(r.shape[1]))
-    ]
+    shades = colours(clusters.n_clusters)
+    handles = [Line2D([], [], color=shades[k], marker="o", ls="", ms=5, label=f"cluster {k}") for k in clusters.usual]
     if (r.max(1) < _CERTAIN).any():
         handles.append(
             Line2D([], [], color="0.6", marker="o", ls="", ms=7, mec="black", label=f"no membership over {_CERTAIN:.0%}")
         )
     held = " and ".join(f"{mass:.0%}" for mass in sorted(masses))
     handles.append(Line2D([], [], color="0.3", lw=1.8, label=f"ellipses that hold {held}"))
-    if n_draws > 1:
+    if len(clusters.draws[0]) > 1:
         handles.append(Line2D([], [], color="0.3", lw=0.5, label=f"the {max(masses):.0%} one in single draws"))
     return handles

@@ -9,7 +9,7 @@ import xarray as xr
 
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.relabel import relabelled
-from bgmm.tree import about, features_of, has_mixtures, held_assignments, posterior_of
+from bgmm.tree import about, features_of, has_mixtures, held_assignments, posterior_of, presence_of
 
 _R_HAT = 1.01
 _EFFECTIVE = 400
@@ -84,7 +84,7 @@ def _listed(tree: xr.DataTree, share: float) -> xr.Dataset:
     The weight of a single component is one, and no diagnostic can say more of it.
     """
     posterior = posterior_of(tree)
-    usual = np.flatnonzero(_presence(tree) >= share)
+    usual = np.flatnonzero(presence_of(tree) >= share)
     names = ["weights"] * (posterior.sizes["cluster"] > 1) + [name for name in ("means", "scales") if name in posterior]
     return posterior[names].isel(cluster=usual)
 
@@ -99,13 +99,6 @@ def _label_free(tree: xr.DataTree) -> xr.Dataset:
         posterior = tree["posterior"].to_dataset()
         found |= {str(name): value for name, value in posterior.items() if "cluster" not in value.dims}
     return xr.Dataset({name: value for name, value in found.items() if bool((value != value[0, 0]).any())})
-
-
-def _presence(tree: xr.DataTree) -> np.ndarray:
-    """Share of the draws that have each cluster."""
-    if "sample_stats" in tree.children and "present" in tree["sample_stats"]:
-        return tree["sample_stats"]["present"].mean(["chain", "draw"]).to_numpy()
-    return np.ones(posterior_of(tree).sizes["cluster"])
 
 
 def _heading(tree: xr.DataTree) -> str:
@@ -134,7 +127,7 @@ def _occupied_line(tree: xr.DataTree) -> str | None:
 
 def _clusters_line(tree: xr.DataTree) -> str | None:
     """Which clusters not all draws have."""
-    presence = _presence(tree)
+    presence = presence_of(tree)
     if (presence == 1).all():
         return None
     listed = [f"{k} in {share:.0%}" for k, share in enumerate(presence) if share >= _RARE]
