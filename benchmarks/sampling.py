@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.worker import fresh
 
-US, NUMPYRO, PYMC = "bgmm", "NumPyro by hand", "PyMC with nutpie"
+US, GIBBS, NUMPYRO, PYMC = "bgmm", "bgmm, Gibbs", "NumPyro by hand", "PyMC with nutpie"
 CHAINS, WARMUP, DRAWS, D = 4, 500, 1000, 2
 CENTRES = {2: [[0.0, 0.0], [6.0, 2.0]], 3: [[0.0, 0.0], [6.0, 2.0], [12.0, -2.0]]}
 
@@ -83,9 +83,22 @@ def sampled(sampler: str, n: int, k: int, warmup: int, draws: int, seed: int) ->
 def bgmm_nuts(x, k, warmup, draws, seed):
     """bgmm.fit with NUTS: restarts, modes, Laplace frames and chains."""
     import bgmm
+
+    return _bgmm(bgmm.NUTS(n_draws=draws, n_warmup=warmup, n_chains=CHAINS), x, k, seed)
+
+
+def bgmm_gibbs(x, k, warmup, draws, seed):
+    """bgmm.fit with Gibbs: dispersed starts and chains."""
+    import bgmm
+
+    return _bgmm(bgmm.Gibbs(n_draws=draws, n_warmup=warmup, n_chains=CHAINS), x, k, seed)
+
+
+def _bgmm(engine, x, k, seed):
+    import bgmm
     from bgmm import models
 
-    fit, engine = bgmm.fit, bgmm.NUTS(n_draws=draws, n_warmup=warmup, n_chains=CHAINS)  # names are imported when first used
+    fit = bgmm.fit  # names are imported when first used
 
     def run():
         tree = fit(models.finite(n_components=k), x, engine=engine, seed=seed, log_likelihood=False)
@@ -158,6 +171,7 @@ def pymc_nutpie(x, k, warmup, draws, seed):
 
 SAMPLERS = {
     US: bgmm_nuts,
+    GIBBS: bgmm_gibbs,
     NUMPYRO: numpyro_nuts,
     f"{NUMPYRO}, k-means start": numpyro_from_k_means,
     PYMC: pymc_nutpie,

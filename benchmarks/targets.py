@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.contenders import E_STEP, US
+from benchmarks.sampling import GIBBS
 from benchmarks.tables import limit_share, mixed, number
 
 NOT_YET = "not measured"
@@ -40,8 +41,9 @@ def lines(sections: dict) -> Iterator[list[str]]:
     for what, name in (("EM from rows to answer", US), ("a whole fit, its tree included", "bgmm.fit, whole")):
         yield [f"extra memory, {what}, float64", "under 100 MB at any N", _memory(_rows(sections, "memory", 2), name)]
     sampling = _rows(sections, "sampling", 1) + _rows(sections, "sampling_large", 1)
-    for name in dict.fromkeys(name for r in sampling for name in r["contenders"] if name != US):
-        yield [f"NUTS, effective draws a CPU second, ours over {name}", "5", _sampling(sampling, name)]
+    for name in dict.fromkeys(name for r in sampling for name in r["contenders"] if name not in (US, GIBBS)):
+        for engine, ours in (("NUTS", US), ("Gibbs", GIBBS)):
+            yield [f"{engine}, effective draws a CPU second, ours over {name}", "5", _sampling(sampling, ours, name)]
     yield from _compilation(_rows(sections, "compilation", 2))
 
 
@@ -79,10 +81,10 @@ def _memory(rows: list[dict], name: str) -> str:
     return "; ".join(told) or NOT_YET
 
 
-def _sampling(rows: list[dict], name: str) -> str:
+def _sampling(rows: list[dict], own: str, name: str) -> str:
     told = []
     for r in rows:
-        both = [r["contenders"].get(who) for who in (US, name)]
+        both = [r["contenders"].get(who) for who in (own, name)]
         if None in both or not all(one["ess_per_cpu_second"] for one in both):
             continue
         ours, theirs = (float(np.median(one["ess_per_cpu_second"])) for one in both)

@@ -61,6 +61,7 @@ class Record(NamedTuple):
 _STARTS = (1, 2, 5, 10, 15)  # components with which chains begin
 _COOLEST = 0.05  # power of the likelihood at the beginning of warm-up
 _ANNEALED = 0.5  # share of warm-up in which it rises to one
+_SWEEPS = {False: 5, True: 10}  # a draw, of a given number of components and of an unknown one
 _CHUNK = 50  # draws between two looks of the progress bar
 _SEEDING = 4096  # rows among which seeds are chosen
 _FULL = "in {share:.1%} of the draws all {n} components hold rows, and more were not possible; allow more of them"
@@ -74,19 +75,20 @@ class Gibbs:
     :param n_chains: independent chains, run side by side from different numbers of components.
     :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
         are adapted; not kept.
-    :param sweeps_per_draw: sweeps of which the last is kept.
+    :param sweeps_per_draw: sweeps of which the last is kept; by default 10 where the number of components is unknown, else 5.
     :param split_merge: pairs of splits or merges that are tried in each sweep.
     """
 
     n_draws: int = 1000
     n_chains: int = 4
     n_warmup: int = 500
-    sweeps_per_draw: int = 5
+    sweeps_per_draw: int | None = None
     split_merge: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("n_draws", "n_chains", "n_warmup", "sweeps_per_draw"):
+        for name in ("n_draws", "n_chains", "n_warmup"):
             check_count(name, getattr(self, name))
+        check_count("sweeps_per_draw", 1 if self.sweeps_per_draw is None else self.sweeps_per_draw)
         check_count("split_merge", self.split_merge, least=0)
 
     def run(self, target: Slots, *, key: Array) -> Draws:
@@ -189,6 +191,7 @@ def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, k
     rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
     steps = Steps(jnp.full((n_chains, N_SIZES), -0.5, float), jnp.full(n_chains, -0.5, float))
     tries = settings.split_merge if slots.n_components > 1 else 0
+    sweeps = settings.sweeps_per_draw or _SWEEPS[slots.random_k or slots.model.weights.law == "process"]
     chunks = []
     with tqdm(total=n_steps, desc="Gibbs", unit="draw", disable=None, leave=False) as progress:
         for done in range(0, n_steps, _CHUNK):
@@ -198,9 +201,7 @@ def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, k
             keys = jax.random.split(jax.random.fold_in(key, done), n_chains)
             # back from the devices, on which they would be spread and the first are not: or all would be compiled twice
             states, steps = jax.device_get((states, steps))
-            (states, steps), chunk = _advance(
-                slots, frame, states, steps, *of_draw, keys, sweeps=settings.sweeps_per_draw, tries=tries
-            )
+            (states, steps), chunk = _advance(slots, frame, states, steps, *of_draw, keys, sweeps=sweeps, tries=tries)
             if done + _CHUNK > settings.n_warmup:
                 chunks.append((done, jax.device_get(chunk)))
             progress.update(min(_CHUNK, n_steps - done))
