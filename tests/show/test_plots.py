@@ -11,6 +11,7 @@ from matplotlib.path import Path
 import bgmm
 from tests.mixtures import random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
+from tests.varying import varying
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,18 @@ def test_thin_ellipses_spread_as_the_draws_do(rng):
     for collection, means in zip(thin, aligned.to_numpy(), strict=True):
         centres = np.array([segment[:-1].mean(0) for segment in collection.get_segments()])
         np.testing.assert_allclose(centres.std(0), means.std(0), rtol=0.5)
+
+
+def test_a_cluster_that_most_draws_lack_has_thin_ellipses_where_it_is_and_no_thick_ones(rng):
+    present = np.ones((2, 20, 3), bool)
+    present[:, :, 2] = np.arange(20) % 4 == 0
+    tree = varying(rng, np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]]), np.array([0.5, 0.3, 0.2]), present, n_rows=60).tree
+    axes = bgmm.plot_clusters(tree, n_draws=40)
+    thin = [c for c in axes.collections if isinstance(c, LineCollection) and np.all(c.get_linewidths() < 1)]
+    assert sorted(len(c.get_segments()) for c in thin) == [10, 40, 40]
+    assert len(thick_lines(axes)) == 4  # two masses of two clusters
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [name for name in named if name.startswith("cluster")] == ["cluster 0", "cluster 1"]
 
 
 def test_rows_without_a_sure_cluster_are_ringed(rng):
