@@ -110,8 +110,11 @@ def test_a_warning_of_ours_is_a_line_on_stderr(here, tmp_path, capsys):
 
 
 def test_demo_writes_a_tree_and_its_picture(here, tmp_path, monkeypatch, capsys):
-    fit, few = bgmm.fit, bgmm.Gibbs(n_draws=50, n_warmup=50)
-    monkeypatch.setattr(bgmm, "fit", lambda *args, **options: fit(*args, **options | {"engine": few}))
+    def fit(model, x, seed, fit=bgmm.fit):
+        assert model == models.random_k()  # sampled elsewhere; here it is what is written
+        return fit(models.finite(2), x, engine="em", seed=seed)
+
+    monkeypatch.setattr(bgmm, "fit", fit)
     assert call("demo", "-o", f"{tmp_path}/geyser.nc") == 0
     out, err = capsys.readouterr()
     assert "occupied components: " in out

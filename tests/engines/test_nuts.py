@@ -95,6 +95,7 @@ def same_program_by_numpyro(rows):
         numpyro.sample("x", mixture, obs=rows[:, 0])
 
 
+@pytest.mark.slow
 def test_a_users_own_program_agrees_with_numpyros_own_mixture(rng):
     z = rng.uniform(size=1000) < 0.35
     x = np.where(z, rng.normal(-1.5, 1.0, size=1000), rng.normal(1.2, 0.8, size=1000))[:, None]

@@ -93,6 +93,7 @@ def test_starts_on_ties_end_in_no_mode_that_beats_the_ordinary_one(name, plane, 
     assert beaten_by[1] > 3  # the planted fault: without the floor, the spike wins
 
 
+@pytest.mark.slow
 def test_chains_started_on_ties_leave_them(cases, iris):
     x, k, floored, bare, ordinary = cases["iris"]
     statistics = statistics_of_ties(x, k, most_tied(iris.to_numpy(), plane=False))
