@@ -86,7 +86,8 @@ def priors() -> None:
 
     for name, x, truth in _with_groups():
         started = time.perf_counter()
-        tree = bgmm.fit(models.random_k(), x, seed=0, log_likelihood=False)
+        settings = bgmm.Gibbs(n_draws=400, n_warmup=300)
+        tree = bgmm.fit(models.random_k(), x, engine=settings, seed=0, log_likelihood=False)
         k_plus = tree["posterior"]["n_occupied"].to_numpy().astype(float)
         c = bgmm.partition(tree, seed=0)["assignments"].to_numpy()
         seconds = time.perf_counter() - started
