@@ -91,7 +91,7 @@ def priors() -> None:
         k_plus = tree["posterior"]["n_occupied"].to_numpy().astype(float)
         c = bgmm.partition(tree, seed=0)["assignments"].to_numpy()
         seconds = time.perf_counter() - started
-        theirs = BayesianGaussianMixture(20, n_init=5, max_iter=2000, random_state=0).fit_predict(x)
+        theirs = BayesianGaussianMixture(n_components=20, n_init=5, max_iter=2000, random_state=0).fit_predict(x)
         likely = ", ".join(f"{k:.0f}: {np.mean(k_plus == k):.2f}" for k in np.unique(k_plus) if np.mean(k_plus == k) > 0.005)
         r_hat = f"{float(az.rhat(k_plus)):.3f}" if k_plus.min() < k_plus.max() else "undefined"
         scores = (

@@ -71,6 +71,8 @@ def log_evidence(
     table, _, units, steps = given(model, x, None)
     standardise = True if standardise is None else standardise
     settings = Evidence() if settings is None else settings
+    if not isinstance(settings, Evidence):
+        raise ValueError(f"settings must be a value such as bgmm.Evidence(n_draws=4000), not {settings!r}")
     alike = tuple(name for name, _ in slots_of(model, table, units, steps, None, standardise, "float64")[0].own)
     log_prior = np.asarray(model.weights.log_prior_k(), float)
     log_prior = log_prior - logsumexp(log_prior)

@@ -58,7 +58,7 @@ def fit(
         ``bgmm.GaussianMixture``.
     :param x: data (n, d): array, DataFrame or anything alike. NaN is a missing value, and is marginalised.
     :param engine: "em", "nuts", "gibbs", or a value with settings such as ``bgmm.NUTS(n_draws=2000)``; by default Gibbs for
-        ``bgmm.models`` (NUTS with a ``start`` or fractional ``weights``, which Gibbs does not take), NUTS for other programs.
+        ``bgmm.models`` (NUTS with a ``start``, or ``weights`` other than 0 and 1, which Gibbs does not take), NUTS for others.
     :param seed: an integer or a JAX key. Equal seeds give equal trees on one machine.
     :param weights: of the observations (n,): a row of weight 2 counts as that row twice.
     :param standardise: whether the model sees standardised rows. By default our models do, plain functions do not.
@@ -68,8 +68,10 @@ def fit(
     :param dtype: "float32" runs the passes over the data in single precision, which halves their time and memory and costs
         about 1e-6 of the log likelihood. Parameters and sums stay in double precision.
     :returns: an ArviZ tree in the units of the data: groups posterior, sample_stats, observed_data, constant_data, log_prior
-        and log_likelihood. EM gives one chain of one draw. ``sample_stats`` holds the number of occupied components
-        ``n_occupied``, what the engine has to say, and ``lp``, the log posterior of the model in its own units.
+        and log_likelihood; by Gibbs, where the number of clusters varies between draws (K is unknown, or the prior expects some
+        components to be empty), also components, the whole mixtures, and ``relabel`` puts clusters into the posterior. EM gives
+        one chain of one draw. ``sample_stats`` holds the number of occupied components ``n_occupied``, what the engine has to
+        say, and ``lp``, the log posterior of the model in its own units.
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
     check_choice("dtype", dtype, ("float64", "float32"))
@@ -79,11 +81,13 @@ def fit(
     if engine is None and not _random_k(model) and (start is not None or not _whole(c)):
         settings = NUTS()
     if isinstance(settings, Gibbs) and start is not None:
-        raise ValueError("Gibbs begins its chains at different numbers of components; leave start out, or use nuts or em")
+        raise ValueError(f"Gibbs begins its chains at different numbers of components; leave start out{_or_else(model)}")
     own = isinstance(model, Mixture)
     counted = table.values if c is None else table.values[c > 0]
     make: Callable[..., tuple[Slots | Target, np.ndarray]] = slots_of if isinstance(settings, Gibbs) else target_of
     target, position = make(model, table, units, steps, c, own if standardise is None else standardise, dtype)
+    if len(counted) < 2:
+        raise ValueError("a fit needs at least 2 rows of weight above 0")
     if not _open_ended(model) and target.n_components > (n := len(counted)):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 
@@ -116,6 +120,11 @@ def fit(
 
 def _random_k(model: Model) -> bool:
     return isinstance(model, Mixture) and isinstance(model.weights, RandomK)
+
+
+def _or_else(model: Model) -> str:
+    """What there is beside Gibbs."""
+    return "" if _random_k(model) else ", or use nuts or em"
 
 
 def _open_ended(model: Model) -> bool:
@@ -155,7 +164,7 @@ def slots_of(
     """The model as slots stated on standardised blocks; and the places of the rows in these."""
     assert isinstance(model, Mixture)
     if not _whole(weights):
-        raise ValueError("Gibbs assigns whole rows, and weights= has others than 0 and 1; use nuts or em, or repeat the rows")
+        raise ValueError(f"Gibbs assigns whole rows, and weights= has others than 0 and 1; repeat the rows{_or_else(model)}")
     blocks, position = one_pass.make_blocks(table.values, weights, scaling=units, dtype=dtype)
     scale = np.asarray(units.scale)
     slots = make_slots(

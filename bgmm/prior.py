@@ -21,9 +21,10 @@ _QUANTILES = 50
 def prior_n_occupied(model: Mixture, n: int) -> xr.DataArray:
     """Prior predictive probabilities of K+, the number of components that hold one of n rows.
 
-    They follow exactly from the priors of the number of components and of the weights alone (see ``core.urn``); a
-    concentration with a prior of its own is averaged over 50 quantiles. The posterior of K+ is worth comparing with them: where
-    both are alike, the data say little.
+    They follow from the priors of the number of components and of the weights alone (see ``core.urn``), exactly for a given
+    concentration; one with a prior of its own is averaged over 50 quantiles of draws. Of a Dirichlet process they are those of
+    the whole process, all beyond its K components counted as K: what Gibbs works with, and not the program's where alpha is not
+    small beside K. The posterior of K+ is worth comparing with them: where both are alike, the data say little.
 
     :param model: one of ``bgmm.models``.
     :param n: number of rows.

@@ -171,7 +171,7 @@ def features_of(tree: xr.DataTree) -> tuple[str, ...]:
 def observed(tree: xr.DataTree) -> np.ndarray:
     """The rows (n, d) that the tree was fitted to, in the user's units."""
     if "observed_data" not in tree.children:
-        raise ValueError("this tree holds no observed data; give the rows as x")
+        raise ValueError("this tree holds no observed data; give the rows as x, to from_draws or to a question that takes them")
     group = tree["observed_data"]
     return np.stack([group[name].to_numpy() for name in features_of(tree)], axis=1)
 

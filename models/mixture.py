@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from bgmm.core import gaussian
 from bgmm.core.distributions import GaussianMixture
 from bgmm.core.gaussian import AnyArray, Parameters
-from bgmm.core.slots import Family
+from bgmm.core.slots import Family, Weights
 from bgmm.models.gaussian import Gaussian
 from bgmm.models.weights import Dirichlet, RandomK, StickBreaking
 
@@ -34,6 +34,12 @@ class Mixture:
 
     weights: Dirichlet | RandomK | StickBreaking
     components: Family = field(default_factory=Gaussian)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.weights, Weights):
+            raise ValueError(f"weights must be a prior such as models.Dirichlet(3), not {self.weights!r}")
+        if not isinstance(self.components, Family):
+            raise ValueError(f"components must be a family such as models.Gaussian(), not {self.components!r}")
 
     def __call__(self, rows: Float[AnyArray, "n d"], recording_step: Float[AnyArray, " d"] | None = None) -> None:
         """Declare the model of ``rows``; ``recording_step`` is in their units, none unless given."""

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
-from numpyro.distributions import Distribution
 
 from bgmm.core.checks import check_count
 from bgmm.core.weights import Count, Law, PaddedDirichlet, Sticks
@@ -49,7 +48,7 @@ class Dirichlet:
         """Log prior probability of each number of components, 1 .. size."""
         return _certain(self.size)
 
-    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Distribution:
+    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> PaddedDirichlet:
         """Of the weights, given the concentration."""
         return PaddedDirichlet(concentration, k, self.size)
 
@@ -70,8 +69,9 @@ class StickBreaking:
     The more rows, the more components are occupied: alpha log(1 + N / alpha) of N, about, whatever K. So as a prior of the
     number of clusters it insists on more of them in more data, and is at its best where that is believed.
 
-    Gibbs works with the partitions of the whole process, from which the program differs by N exp(-(K - 1) / alpha) at most,
-    about; where draws occupy all components, a warning says so.
+    Gibbs works with the partitions of the whole process, and so does the prior of K+ that trees hold; the program itself cuts
+    the sticks off, which differs by N exp(-(K - 1) / alpha), about: give K well above alpha log N. Where draws occupy all
+    components, a warning says so.
 
     :param n_components: K, places for components.
     :param concentration: alpha, a number or a prior (``F``, ``Gamma``).
@@ -98,7 +98,7 @@ class StickBreaking:
         """Log prior probability of each number of components, 1 .. size."""
         return _certain(self.size)
 
-    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Distribution:
+    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Sticks:
         """Of the weights, given the concentration."""
         return Sticks(concentration, self.size)
 
@@ -134,6 +134,8 @@ class RandomK:
             raise ValueError(f"count must be a prior such as models.Poisson(1.0), not {self.count!r}")
         check_concentration(self.concentration)
         check_count("max_components", self.max_components)
+        if not isinstance(self.dynamic, bool):
+            raise ValueError(f"dynamic must be True or False, not {self.dynamic!r}")
 
     @property
     def size(self) -> int:
@@ -149,7 +151,7 @@ class RandomK:
         """Log prior probability of each number of components, 1 .. size, up to a constant."""
         return self.count.log_prob(jnp.arange(self.size, dtype=float))
 
-    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Distribution:
+    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> PaddedDirichlet:
         """Of the weights, given the concentration and K."""
         return PaddedDirichlet(concentration / k if self.dynamic else concentration, k, self.size)
 

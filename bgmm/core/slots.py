@@ -27,7 +27,7 @@ from bgmm.core.gaussian import Parameters
 from bgmm.core.one_pass import Blocks
 from bgmm.core.scaling import Scaling
 from bgmm.core.target import HoldAt
-from bgmm.core.weights import Law
+from bgmm.core.weights import Law, PaddedDirichlet, Sticks
 
 type Layout = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -71,7 +71,7 @@ class Weights(Protocol):
     def log_prior_k(self) -> Float[Array, " k"]:
         """Log prior of K = 1 .. size, up to a constant."""
 
-    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Distribution:
+    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> PaddedDirichlet | Sticks:
         """Of the weights of ``size`` components, given the concentration and K; beyond K they are zero."""
 
 

@@ -68,10 +68,13 @@ class PaddedDirichlet(Distribution):
     @validate_sample
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Log density of the first K - 1 weights."""
+        return self.log_density(jnp.log(jnp.maximum(value, jnp.finfo(value.dtype).tiny)))
+
+    def log_density(self, log_w: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The same, of weights that may be too small for numbers other than their logarithms."""
         gamma, k = self.concentration, self.n_components
-        there = jnp.arange(self.event_shape[0]) < k
-        log_w = jnp.log(jnp.where(there, jnp.maximum(value, jnp.finfo(value.dtype).tiny), 1.0))
-        return gammaln(k * gamma) - k * gammaln(gamma) + (gamma - 1) * log_w.sum(-1)
+        total = jnp.where(jnp.arange(self.event_shape[0]) < k, log_w, 0.0).sum(-1)
+        return gammaln(k * gamma) - k * gammaln(gamma) + (gamma - 1) * total
 
 
 class Sticks(Distribution):
@@ -99,9 +102,12 @@ class Sticks(Distribution):
     @validate_sample
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Log density of the first M - 1 weights."""
+        return self.log_density(jnp.log(jnp.maximum(value, jnp.finfo(value.dtype).tiny)))
+
+    def log_density(self, log_w: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The same, of weights that may be too small for numbers other than their logarithms."""
         alpha, (size,) = self.concentration, self.event_shape
-        left = jnp.flip(jnp.cumsum(jnp.flip(value, -1), -1), -1)  # from small to large: nothing cancels
-        log_left = jnp.log(jnp.maximum(left, jnp.finfo(value.dtype).tiny))
+        log_left = jax.lax.cumlogsumexp(log_w, axis=log_w.ndim - 1, reverse=True)
         return (size - 1) * jnp.log(alpha) + (alpha - 1) * log_left[..., -1] - log_left[..., :-1].sum(-1)
 
 

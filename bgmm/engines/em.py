@@ -74,7 +74,7 @@ class EM:
             "gradient_norm": found.gradient_norm[None, None],
             "n_passes": found.n_passes[None, None],
             "converged": found.converged[None, None],
-            "n_emptied": (n_rows * np.exp(found.mixture.log_weights) < _EMPTIED * _LEAST_ROWS).sum()[None, None],
+            "n_emptied": np.sum(float(n_rows) * np.exp(found.mixture.log_weights) < _EMPTIED * _LEAST_ROWS)[None, None],
             "start_objective": np.asarray(climbs.objective),
             "start_collapsed": np.asarray(climbs.collapsed),
             "mode_log_posterior": np.array([height[mode[0]] for mode in modes]),

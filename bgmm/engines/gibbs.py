@@ -257,7 +257,8 @@ def describe(slots: Slots, records: Record) -> Draws:
         sites["concentration"] = np.exp(records.state.log_alpha)
     occupied = np.asarray(records.occupied[..., :largest])
     full = float((occupied.sum(-1) == slots.n_components).mean())
-    told = [_FULL.format(share=full, n=slots.n_components)] * ((slots.random_k or weights.law == "process") and full > 0)
+    open_ended = (slots.random_k or weights.law == "process") and slots.n_components < float(slots.blocks.total_weight)
+    told = [_FULL.format(share=full, n=slots.n_components)] * (open_ended and full > 0)
     stats = {
         "lp": log_prior + records.log_likelihood,
         "log_prior": log_prior,
@@ -288,7 +289,7 @@ def _described(slots: Slots, states: State, largest: int):
         log_w = state.log_w[:largest]
         mixture = slots.scaling.into(Parameters(log_w, components.mean, components.scale_tril))
         log_prior = jnp.where(there, components.log_prior, 0.0).sum() + slots.log_shared(state.h)[0]
-        log_prior += weights.given(alpha, state.k).log_prob(jnp.exp(state.log_w))
+        log_prior += weights.given(alpha, state.k).log_density(state.log_w)
         log_prior += jax.nn.log_softmax(weights.log_prior_k())[state.k - 1]
         if not isinstance(weights.concentration, float | int):
             log_prior += weights.concentration.distribution().log_prob(alpha)

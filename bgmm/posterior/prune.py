@@ -28,7 +28,9 @@ def prune(tree: xr.DataTree, *, threshold: float = 0.5) -> xr.DataTree:
     ``sample_stats`` gains ``removed_mass``, R_s; the attribute ``bgmm`` lists under "pruned" each cluster that was removed,
     with its probability of holding a row and its mean weight, and the summary says it. What is said of K and K+ stays that of
     the whole tree. A draw that lacks every cluster that stays has the mean weights of the others, and R_s = 1. The group
-    ``log_likelihood`` is left out: it is of the whole mixtures.
+    ``log_likelihood`` is left out: it is of the whole mixtures. Clusterings of the pruned tree (``partition``,
+    ``credible_ball``, ``co_clustering``) are of the pruned mixtures, without what was doubtful about the clusters that went:
+    ask the whole tree.
 
     The probability that a cluster holds a row is the share of draws in which it does, where the sampler drew assignments;
     else it is exact given each draw, one less the product over the rows of (1 - p(z_n = k | x_n, draw s)).

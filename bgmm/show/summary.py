@@ -40,8 +40,12 @@ def verdicts(tree: xr.DataTree) -> list[str]:
     free, of_clusters = _diagnostics(_label_free(tree)), _diagnostics(_listed(tree, _USUAL) if has_mixtures(tree) else None)
     table = pd.concat([free, of_clusters])
     r_hat, effective = table["r_hat"], table["ess_bulk"]
+    rare = has_mixtures(tree) and bool((presence_of(tree) < _USUAL).any())
+    of_what = ", clusters that under half of the draws have left out" if rare else " of each"
     said = []
-    if max(node.sizes.get("chain", 1) for node in tree.children.values()) == 1:
+    if not r_hat.notna().any():
+        said.append("Nothing that was drawn varies in a way that tells whether the sampler converged.")
+    elif max(node.sizes.get("chain", 1) for node in tree.children.values()) == 1:
         said.append("R-hat needs at least two chains, so nothing here says whether the sampler converged.")
     elif (free["r_hat"] > _R_HAT).any():
         said.append(
@@ -61,7 +65,7 @@ def verdicts(tree: xr.DataTree) -> list[str]:
         )
     else:
         said.append(
-            f"The chains agree: R-hat at most {r_hat.max():.3f}, at least {effective.min():.0f} effective draws of each."
+            f"The chains agree: R-hat at most {r_hat.max():.3f}, at least {effective.min():.0f} effective draws{of_what}."
         )
     if "diverging" in stats and (n := int(stats["diverging"].sum())):
         said.append(f"{n} draws diverged: the posterior has places that the sampler could not enter.")
@@ -137,7 +141,11 @@ def _clusters_line(tree: xr.DataTree) -> str | None:
 
 def _emptied_line(tree: xr.DataTree) -> str | None:
     n = int(tree["sample_stats"]["n_emptied"].max()) if "n_emptied" in tree["sample_stats"] else 0
-    return f"emptied: the weight{'s' * (n > 1)} of {n} component{'s' * (n > 1)} vanished" if n else None
+    return (
+        f"emptied: {n} component{'s' * (n > 1)}, with about the least weight that is sought, a hundredth of a row"
+        if n
+        else None
+    )
 
 
 def _pruned_line(tree: xr.DataTree) -> str | None:

@@ -258,7 +258,8 @@ def test_the_summary_says_whether_chains_from_different_starts_agree(tree):
         (models.random_k(), {"engine": "em"}, "EM needs a given number"),
         (models.finite(2).__call__, {"engine": "gibbs"}, "Gibbs fits a models.Mixture"),
         (models.random_k(), {"weights": np.full(272, 0.5)}, "Gibbs assigns whole rows"),
-        (models.random_k(), {"start": np.zeros((2, 2))}, "leave start out"),
+        (models.random_k(), {"start": np.zeros((2, 2))}, "leave start out$"),
+        (models.random_k(), {"weights": np.eye(272)[0]}, "at least 2 rows of weight above 0"),
     ],
 )
 def test_what_gibbs_cannot_do_is_refused_in_one_sentence(faithful, model, options, says):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpyro.infer import Predictive
 from scipy import stats
+from scipy.special import gammaln
 
 from bgmm import models
 from bgmm.core.lkj import LKJ
@@ -40,6 +41,9 @@ def test_padded_weights_have_the_density_of_the_dirichlet_of_those_that_are_ther
     w = np.array([0.2, 0.5, 0.3, 0.0, 0.0])
     log_p = PaddedDirichlet(0.7, 3, 5).log_prob(jnp.asarray(w))
     np.testing.assert_allclose(log_p, stats.dirichlet(np.full(3, 0.7)).logpdf(w[:3]), rtol=1e-9)
+    tiny = np.array([-2000.0, -0.1, np.log(-np.expm1(-0.1))])  # of a weight that no number holds
+    expected = gammaln(0.03) - 3 * gammaln(0.01) - 0.99 * tiny.sum()
+    np.testing.assert_allclose(PaddedDirichlet(0.01, 3, 5).log_density(jnp.append(tiny, jnp.full(2, -jnp.inf))), expected)
     draws = np.asarray(PaddedDirichlet(0.7, 3, 5).sample(jax.random.key(1), (2000,)))
     assert not draws[:, 3:].any()
     assert stats.kstest(draws[:, 0], stats.beta(0.7, 1.4).cdf).pvalue > 1e-3
@@ -101,6 +105,9 @@ def test_counts_are_normalised_up_to_the_largest():
         (lambda: models.random_k(concentration=-1.0), "concentration must be above 0"),
         (lambda: models.dirichlet_process(1), "n_components must be a whole number of at least 2"),
         (lambda: models.dirichlet_process(concentration=0), "concentration must be above 0"),
+        (lambda: models.random_k(dynamic="no"), "dynamic must be True or False"),
+        (lambda: models.Mixture(3), "weights must be a prior such as"),
+        (lambda: models.Mixture(models.Dirichlet(2), 3), "components must be a family"),
         (lambda: models.Geometric(1.0), "between 0 and 1"),
         (lambda: models.BetaNegativeBinomial(a=0), "a must be above 0"),
     ],

@@ -106,7 +106,7 @@ def test_a_mode_under_a_sparse_prior_is_finite_and_says_what_it_emptied(rng):
         assert np.isfinite(variable).all(), name
     n_emptied = int(tree["sample_stats"]["n_emptied"].item())
     assert n_emptied == int((tree["posterior"]["weights"] < 0.02 / 80).sum()) > 0
-    assert f"of {n_emptied} component" in summary_text(tree)
+    assert f"emptied: {n_emptied} component" in summary_text(tree)
     pruned = bgmm.prune(tree)
     assert 2 <= pruned["posterior"].sizes["cluster"] < 5
     np.testing.assert_allclose(bgmm.log_density(pruned), bgmm.log_density(tree), atol=0.01)

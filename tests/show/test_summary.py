@@ -56,3 +56,10 @@ def test_one_component_has_a_summary_too(faithful):
     text = summary_text(bgmm.fit(models.finite(1), faithful[["waiting"]], engine=settings))
     assert "means[0, waiting]" in text
     assert "nan" not in text
+
+
+def test_chains_of_which_nothing_varies_are_not_said_to_agree():
+    one, other = np.repeat([0, 1], 12), np.tile([0, 1], 12)
+    text = summary_text(bgmm.from_draws(assignments=np.stack([np.tile(one, (50, 1)), np.tile(other, (50, 1))])))
+    assert "The chains agree" not in text
+    assert "Nothing that was drawn varies" in text
