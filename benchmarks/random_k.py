@@ -95,7 +95,7 @@ def priors() -> None:
         likely = ", ".join(f"{k:.0f}: {np.mean(k_plus == k):.2f}" for k in np.unique(k_plus) if np.mean(k_plus == k) > 0.005)
         r_hat = f"{float(az.rhat(k_plus)):.3f}" if k_plus.min() < k_plus.max() else "undefined"
         scores = (
-            [f"{adjusted_rand_score(truth, labels):.2f}" for labels in (c, theirs)] if truth is not None else ["no truth"] * 2
+            [f"{adjusted_rand_score(truth, labels):.2f}" for labels in (c, theirs)] if truth is not None else ["unknown"] * 2
         )
         print(
             f"{name}: P(K+) {likely} (R-hat {r_hat}); partition {c.max() + 1} clusters, ARI {scores[0]}; "

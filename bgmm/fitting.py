@@ -86,8 +86,6 @@ def fit(
     counted = table.values if c is None else table.values[c > 0]
     make: Callable[..., tuple[Slots | Target, np.ndarray]] = slots_of if isinstance(settings, Gibbs) else target_of
     target, position = make(model, table, units, steps, c, own if standardise is None else standardise, dtype)
-    if len(counted) < 2:
-        raise ValueError("a fit needs at least 2 rows of weight above 0")
     if not _open_ended(model) and target.n_components > (n := len(counted)):
         raise ValueError(f"{target.n_components} components need at least as many rows, and x has {n}")
 

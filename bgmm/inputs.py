@@ -43,6 +43,8 @@ def given(model: Mixture | Callable, x, weights) -> Given:
     units = scaling.scaling_of(table.values, c)
     check_scale(table, units)
     rows = table.values if c is None else table.values[c > 0]
+    if len(rows) < 2:
+        raise ValueError("a fit needs at least 2 rows of weight above 0")
     steps = recording_steps(model, table, units, rows)
     warn_of_columns(table, rows, units, isinstance(model, Mixture) and isinstance(model.components, Gaussian), steps)
     return Given(table, c, units, steps)

@@ -43,10 +43,10 @@ def verdicts(tree: xr.DataTree) -> list[str]:
     rare = has_mixtures(tree) and bool((presence_of(tree) < _USUAL).any())
     of_what = ", clusters that under half of the draws have left out" if rare else " of each"
     said = []
-    if not r_hat.notna().any():
-        said.append("Nothing that was drawn varies in a way that tells whether the sampler converged.")
-    elif max(node.sizes.get("chain", 1) for node in tree.children.values()) == 1:
+    if max(node.sizes.get("chain", 1) for node in tree.children.values()) == 1:
         said.append("R-hat needs at least two chains, so nothing here says whether the sampler converged.")
+    elif not r_hat.notna().any():
+        said.append("Nothing that was drawn varies in a way that tells whether the sampler converged.")
     elif (free["r_hat"] > _R_HAT).any():
         said.append(
             f"The chains do not agree: R-hat of {free['r_hat'].idxmax()}, which labels cannot change, is "
