@@ -59,11 +59,14 @@ def for_blocks(n_blocks: int) -> Devices:
 
 
 def map_on_each(function: Callable, arguments, *, side_by_side: bool = False):
-    """``function`` of every item of ``arguments`` (along first axes), on as many devices as share them evenly.
+    """``function`` of every item of ``arguments`` (along first axes), the items shared out among the devices.
 
-    Each device takes its items in turn, or all of them at once.
+    Each device takes its items in turn, or all of them at once; where they do not share out evenly, the first are done twice.
     """
     n_items = len(jax.tree.leaves(arguments)[0])
-    n = next(n for n in range(min(jax.local_device_count(), n_items), 0, -1) if n_items % n == 0)
+    share = -(-n_items // jax.local_device_count())
+    n = -(-n_items // share)
     of_all = jax.vmap(function) if side_by_side else lambda items: jax.lax.map(function, items)
-    return Devices(n).on_each(lambda _, share: of_all(share), summed=False)(None, arguments)
+    arguments = jax.tree.map(lambda a: a[np.arange(n * share) % n_items], arguments)
+    results = Devices(n).on_each(lambda _, items: of_all(items), summed=False)(None, arguments)
+    return jax.tree.map(lambda a: a[:n_items], results)

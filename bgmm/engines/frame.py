@@ -26,7 +26,9 @@ class Frame(NamedTuple):
     centre: Float[Array, " q"]  # median of z under the prior
     sd: Float[Array, " q"]  # half of the distance between its 16 % and 84 % points
     information: Float[Array, " q"]  # of one row on each coordinate, at the centre
-    covariance: Float[Array, "d d"]  # of the component at the centre, in the units of the blocks
+    mean: Float[Array, " d"]  # of the component at the centre, in the units of the blocks
+    mean_covariance: Float[Array, "d d"]  # of that mean under the prior
+    covariance: Float[Array, "d d"]  # of the rows of the component at the centre
     shared: Float[Array, " h"]  # median of the hyperparameters
     shared_sd: Float[Array, " h"]
 
@@ -37,9 +39,11 @@ def make_frame(slots: Slots, *, key: Array) -> Frame:
     z, h = jax.vmap(lambda key: slots.draw(None, key=key))(jax.random.split(key, _DRAWS))
     (centre, sd), (shared, shared_sd) = _spread(z), _spread(h)
     component = slots.component(centre, shared)
-    L = slots.parameters(component.mean, component.scale_tril).scale_tril[0]
+    mixture = slots.parameters(component.mean, component.scale_tril)
+    mean, L = mixture.means[0], mixture.scale_tril[0]
     J = jax.jacfwd(lambda z: coordinates(slots, z, shared, centre))(centre)
-    return Frame(centre, sd, jnp.square(J).sum(0), L @ L.T, shared, shared_sd)
+    of_mean = L @ J[: mean.size] * sd  # the first coordinates are L^-1 mu
+    return Frame(centre, sd, jnp.square(J).sum(0), mean, of_mean @ of_mean.T, L @ L.T, shared, shared_sd)
 
 
 def _spread(draws: Float[Array, "s q"]) -> tuple[Float[Array, " q"], Float[Array, " q"]]:

@@ -15,30 +15,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 from tqdm.auto import tqdm
 
 from bgmm.core import gaussian, one_pass
 from bgmm.core.checks import check_count
 from bgmm.core.devices import map_on_each
-from bgmm.core.gaussian import Parameters
 from bgmm.core.slots import Slots
 from bgmm.engines import telescope
 from bgmm.engines.draws import Draws
 from bgmm.engines.frame import Frame, make_frame
 from bgmm.engines.hmc import N_SIZES, adapted, move_components, move_shared, size_class
+from bgmm.engines.records import Record, State, describe
 from bgmm.engines.split_merge import Partition, jump
 from bgmm.engines.starts import around, seeds, some_rows
-
-
-class State(NamedTuple):
-    """Where a chain stands between sweeps; slots 0 .. K - 1 are there, and those that hold rows come first."""
-
-    k: Int[Array, ""]
-    log_w: Float[Array, " m"]
-    z: Float[Array, "m q"]
-    h: Float[Array, " h"]
-    log_alpha: Float[Array, ""]
 
 
 class Steps(NamedTuple):
@@ -48,23 +38,13 @@ class Steps(NamedTuple):
     shared: Float[Array, ""]
 
 
-class Record(NamedTuple):
-    """What is kept of a sweep: the mixture that its rows were assigned under, occupied slots first, and what came of it."""
-
-    state: State
-    occupied: Bool[Array, " m"]
-    log_likelihood: Float[Array, ""]
-    acceptance: Float[Array, ""]  # of HMC, over the occupied components
-    moved: Float[Array, ""]  # split-merge moves accepted in the sweep
-
-
 _STARTS = (1, 2, 5, 10, 15)  # components with which chains begin
 _COOLEST = 0.05  # power of the likelihood at the beginning of warm-up
 _ANNEALED = 0.5  # share of warm-up in which it rises to one
 _SWEEPS = {False: 5, True: 10}  # a draw, of a given number of components and of an unknown one
+_TRIES = {False: 1, True: 3}  # splits and merges in each
 _CHUNK = 50  # draws between two looks of the progress bar
 _SEEDING = 4096  # rows among which seeds are chosen
-_FULL = "in {share:.1%} of the draws all {n} components hold rows, and more were not possible; allow more of them"
 
 
 @dataclass(frozen=True)
@@ -76,20 +56,21 @@ class Gibbs:
     :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
         are adapted; not kept.
     :param sweeps_per_draw: sweeps of which the last is kept; by default 10 where the number of components is unknown, else 5.
-    :param split_merge: pairs of splits or merges that are tried in each sweep.
+    :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 3
+        where the number of components is unknown, else 1.
     """
 
     n_draws: int = 1000
     n_chains: int = 4
     n_warmup: int = 500
     sweeps_per_draw: int | None = None
-    split_merge: int = 1
+    split_merge: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_draws", "n_chains", "n_warmup"):
             check_count(name, getattr(self, name))
         check_count("sweeps_per_draw", 1 if self.sweeps_per_draw is None else self.sweeps_per_draw)
-        check_count("split_merge", self.split_merge, least=0)
+        check_count("split_merge", 0 if self.split_merge is None else self.split_merge, least=0)
 
     def run(self, target: Slots, *, key: Array) -> Draws:
         """``n_chains`` x ``n_draws`` draws of the posterior."""
@@ -190,8 +171,10 @@ def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, k
     powers = np.where(warm < 1, power * annealed, power)
     rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
     steps = Steps(jnp.full((n_chains, N_SIZES), -0.5, float), jnp.full(n_chains, -0.5, float))
-    tries = settings.split_merge if slots.n_components > 1 else 0
-    sweeps = settings.sweeps_per_draw or _SWEEPS[slots.random_k or slots.model.weights.law == "process"]
+    unknown = slots.random_k or slots.model.weights.law == "process"
+    sweeps = settings.sweeps_per_draw or _SWEEPS[unknown]
+    tries = _TRIES[unknown] if settings.split_merge is None else settings.split_merge
+    tries = tries if slots.n_components > 1 else 0
     chunks = []
     with tqdm(total=n_steps, desc="Gibbs", unit="draw", disable=None, leave=False) as progress:
         for done in range(0, n_steps, _CHUNK):
@@ -238,61 +221,3 @@ def _first_states(slots: Slots, frame: Frame, x, c, k: Int[Array, " c"], keys: A
         return State(k, jax.nn.log_softmax(there + jnp.log(statistics[:, 0] + 1)), z, frame.shared, log_alpha)
 
     return jax.vmap(of_chain)(k, keys)
-
-
-def describe(slots: Slots, records: Record) -> Draws:
-    """The draws as every engine returns them."""
-    shape = records.occupied.shape[:2]
-    largest = int(records.state.k.max())
-    if slots.model.weights.law == "process":
-        records = _heaviest_first(records)
-    flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), records.state)
-    mixture, sites, log_prior = jax.tree.map(
-        lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(slots, flat, largest)
-    )
-    weights = slots.model.weights
-    if slots.random_k:
-        sites["n_components"] = np.asarray(records.state.k)
-    if not isinstance(weights.concentration, float | int):
-        sites["concentration"] = np.exp(records.state.log_alpha)
-    occupied = np.asarray(records.occupied[..., :largest])
-    full = float((occupied.sum(-1) == slots.n_components).mean())
-    open_ended = (slots.random_k or weights.law == "process") and slots.n_components < float(slots.blocks.total_weight)
-    told = [_FULL.format(share=full, n=slots.n_components)] * (open_ended and full > 0)
-    stats = {
-        "lp": log_prior + records.log_likelihood,
-        "log_prior": log_prior,
-        "acceptance_rate": np.asarray(records.acceptance),
-        "split_merge_accepted": np.asarray(records.moved),
-        "occupied": occupied,
-        "n_occupied": occupied.sum(-1),
-    }
-    return Draws(mixture, sites, stats, {"occupied": ["chain", "draw", "cluster"]}, told)
-
-
-def _heaviest_first(records: Record) -> Record:
-    """The slots in the order of their weights: what the density of weights that depend on their order is told of."""
-    order = jnp.argsort(-records.state.log_w, axis=-1, stable=True)
-    log_w, occupied = (jnp.take_along_axis(a, order, -1) for a in (records.state.log_w, records.occupied))
-    z = jnp.take_along_axis(records.state.z, order[..., None], -2)
-    return records._replace(state=records.state._replace(log_w=log_w, z=z), occupied=occupied)
-
-
-@partial(jax.jit, static_argnames="largest")
-def _described(slots: Slots, states: State, largest: int):
-    """Of each state: the mixture of its first ``largest`` slots, the hyperparameters, the log prior of all sites."""
-    weights = slots.model.weights
-
-    def one(state: State):
-        alpha, there = jnp.exp(state.log_alpha), jnp.arange(largest) < state.k
-        components = jax.vmap(lambda z: slots.component(z, state.h))(state.z[:largest])
-        log_w = state.log_w[:largest]
-        mixture = slots.scaling.into(Parameters(log_w, components.mean, components.scale_tril))
-        log_prior = jnp.where(there, components.log_prior, 0.0).sum() + slots.log_shared(state.h)[0]
-        log_prior += weights.given(alpha, state.k).log_density(state.log_w)
-        log_prior += jax.nn.log_softmax(weights.log_prior_k())[state.k - 1]
-        if not isinstance(weights.concentration, float | int):
-            log_prior += weights.concentration.distribution().log_prob(alpha)
-        return mixture, slots.shared_sites(state.h), log_prior
-
-    return jax.lax.map(one, states, batch_size=256)

@@ -22,9 +22,10 @@ from bgmm import models
 from bgmm.core import one_pass, scaling
 from bgmm.core.gaussian import Parameters, natural
 from bgmm.core.slots import Slots, make_slots
-from bgmm.engines import gibbs, telescope
+from bgmm.engines import gibbs, records, split_merge, telescope
 from bgmm.engines.frame import make_frame
-from bgmm.engines.gibbs import State, Steps
+from bgmm.engines.gibbs import Steps
+from bgmm.engines.records import State
 
 N = 8  # rows of the joint-distribution test
 
@@ -82,7 +83,10 @@ def functionals(slots: Slots, state: State, x) -> jax.Array:
 
 @pytest.fixture(scope="module")
 def joint():
-    """Functionals of independent draws of prior and data, and the chains that alternate sweeps (of some power) and data."""
+    """Functionals of independent draws of prior and data, and the chains that alternate sweeps (of some power) and data.
+
+    The moves between partitions have no leeway: guesses decide about most, so that a fault in what makes up for them shows.
+    """
     slots = small()
     frame = make_frame(slots, key=jax.random.key(0))
     steps = Steps(jnp.full(4, -0.5), jnp.array(-0.7))
@@ -112,7 +116,9 @@ def joint():
 
         return jax.vmap(of_chain)(jax.random.split(jax.random.key(1), 4))
 
-    return np.asarray(independent(jax.random.split(jax.random.key(2), 50_000))), chains
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(split_merge, "_LEEWAY", (0.0, 0.0))
+        yield np.asarray(independent(jax.random.split(jax.random.key(2), 50_000))), chains
 
 
 def largest_z(joint, n: int, power: float = 1.0) -> float:
@@ -147,8 +153,12 @@ def _no_jacobian(monkeypatch):
     monkeypatch.setattr(Slots, "component", component)
 
 
+def _guesses_decide(monkeypatch):
+    monkeypatch.setattr(split_merge, "_log_back", lambda guess, leeway: 0.0)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("plant", [_k_one_off, _no_jacobian])
+@pytest.mark.parametrize("plant", [_k_one_off, _no_jacobian, _guesses_decide])
 def test_planted_faults_do_not_leave_it(plant, joint, monkeypatch):
     expected, chains = joint
     plant(monkeypatch)
@@ -179,6 +189,22 @@ def test_the_probability_of_a_partition_of_a_dirichlet_process_is_the_limit_of_d
     counts, alpha = jnp.array([4.0, 2.0, 1.0, 0, 0, 0]), jnp.array(0.8)
     expected = telescope.log_partition(dynamic, counts, alpha, jnp.array([1e7]))
     np.testing.assert_allclose(telescope.log_partition(process, counts, alpha, jnp.array([6.0])), expected, rtol=1e-5)
+
+
+def test_the_guess_of_the_evidence_is_exact_where_the_prior_is_conjugate(rng):
+    """Rows about a known mean, one after the other: each has a t distribution given those before (Gelman et al. 2013, 3.6)."""
+    d, rows = 3, rng.normal(size=(7, 3)) @ rng.normal(size=(3, 3))
+    rows = np.concatenate([rows, -rows])  # their mean is the known one
+    C0 = np.cov(rng.normal(size=(9, d)).T)
+    slots = slots_of(models.random_k(), rows)
+    frame = make_frame(slots, key=jax.random.key(0))
+    frame = frame._replace(mean=jnp.zeros(d), mean_covariance=jnp.zeros((d, d)), covariance=jnp.asarray(C0))
+    S, expected = d * C0, 0.0
+    for n, row in enumerate(rows):
+        expected += stats.multivariate_t(np.zeros(d), S / (n + 1), df=n + 1).logpdf(row)
+        S = S + np.outer(row, row)
+    statistics = one_pass.sums(slots.blocks.x, slots.blocks.weights)
+    assert float(split_merge._guess(frame, statistics, jnp.ones(()))) == pytest.approx(expected, abs=1e-6)
 
 
 def test_weights_of_a_dirichlet_process_given_a_partition_are_those_of_its_occupied_blocks_and_sticks():
@@ -305,8 +331,8 @@ def test_without_the_likelihood_the_default_priors_are_recovered(rng):
     frame = make_frame(slots, key=jax.random.key(0))
     settings = bgmm.Gibbs(n_draws=4000, n_warmup=300, n_chains=4)
     states = gibbs.first_states(slots, frame, 4, key=jax.random.key(1))
-    records = gibbs.sample_from(slots, frame, settings, states, key=jax.random.key(2), power=0.0)
-    draws = gibbs.describe(slots, records)
+    found = gibbs.sample_from(slots, frame, settings, states, key=jax.random.key(2), power=0.0)
+    draws = records.describe(slots, found)
     prior = Predictive(model, num_samples=20_000)(jax.random.key(3), np.zeros((12, 2)))
 
     def quantities(k, alpha, w, means, scale_tril):
