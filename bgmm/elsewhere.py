@@ -53,7 +53,8 @@ def from_draws(
     given = {"weights": weights, "means": means, "covariances": covariances}
     given = {name: _numbers(name, array) for name, array in given.items() if array is not None}
     if 0 < len(given) < 3 or (not given and assignments is None):
-        raise ValueError(f"give weights, means and covariances, or assignments, not only {' and '.join(given) or 'neither'}")
+        alone = f", not only {' and '.join(given)}" if given else ""
+        raise ValueError(f"give weights, means and covariances, or assignments{alone}")
     z = None if assignments is None else _whole_numbers(assignments)
     table = None if x is None else as_table(x, fitting=False)
     mixture = _mixture(**given) if given else None

@@ -58,15 +58,15 @@ def for_blocks(n_blocks: int) -> Devices:
     return Devices(max(1, min(jax.local_device_count(), n_blocks // _LEAST)))
 
 
-def map_on_each(function: Callable, arguments, *, side_by_side: bool = False):
+def map_on_each(function: Callable, arguments):
     """``function`` of every item of ``arguments`` (along first axes), the items shared out among the devices.
 
-    Each device takes its items in turn, or all of them at once; where they do not share out evenly, the first are done twice.
+    Each device takes its items in turn, so that what one can skip is not done for the sake of another; where they do not share
+    out evenly, the first are done twice.
     """
     n_items = len(jax.tree.leaves(arguments)[0])
     share = -(-n_items // jax.local_device_count())
     n = -(-n_items // share)
-    of_all = jax.vmap(function) if side_by_side else lambda items: jax.lax.map(function, items)
     arguments = jax.tree.map(lambda a: a[np.arange(n * share) % n_items], arguments)
-    results = Devices(n).on_each(lambda _, items: of_all(items), summed=False)(None, arguments)
+    results = Devices(n).on_each(lambda _, items: jax.lax.map(function, items), summed=False)(None, arguments)
     return jax.tree.map(lambda a: a[:n_items], results)

@@ -52,7 +52,7 @@ class Gibbs:
     """Settings of the Gibbs sampler.
 
     :param n_draws: kept from each chain.
-    :param n_chains: independent chains, run side by side from different numbers of components.
+    :param n_chains: independent chains, from different numbers of components, shared out among the devices.
     :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
         are adapted; not kept.
     :param sweeps_per_draw: sweeps of which the last is kept; by default 10 where the number of components is unknown, else 5.
@@ -160,7 +160,7 @@ def _advance(slots, frame, states, steps, powers, rates, keys, *, sweeps: int, t
 
         return jax.lax.scan(draw, (state, steps), (powers, rates, jax.random.split(key, powers.size)))
 
-    return map_on_each(of_chain, (states, steps, keys), side_by_side=True)
+    return map_on_each(of_chain, (states, steps, keys))
 
 
 def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, key: Array, power: float = 1.0) -> Record:

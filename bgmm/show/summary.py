@@ -111,7 +111,8 @@ def _heading(tree: xr.DataTree) -> str:
         rows = str(tree["observed_data"].sizes["observation"])
     else:
         rows = str(given.sizes["observation"]) if (given := held_assignments(tree)) is not None else "unknown"
-    what = f"{rows} rows, {len(features_of(tree))} features" if has_mixtures(tree) else f"assignments of {rows} rows"
+    d = len(features_of(tree)) if has_mixtures(tree) else 0
+    what = f"{rows} rows, {d} {'feature' if d == 1 else 'features'}" if d else f"assignments of {rows} rows"
     size = f"{sizes['chain']} x {sizes['draw']} draws"
     made = f"{how['engine']}, {size}\nmodel: {how['model']}" if "engine" in how else f"{size} made elsewhere"
     return f"{what}; {made}"

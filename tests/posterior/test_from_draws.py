@@ -115,7 +115,7 @@ def test_mistakes_are_named(arrays, rng):
     z = np.zeros((2, 20, 40), int)
     for ask, says in (
         (lambda: bgmm.from_draws(w, mu), "give weights, means and covariances, or assignments, not only weights and means"),
-        (bgmm.from_draws, "not only neither"),
+        (bgmm.from_draws, "give weights, means and covariances, or assignments$"),
         (lambda: bgmm.from_draws(w[0], mu, sigma), r"not shapes \(20, 3\)"),
         (lambda: bgmm.from_draws(w, mu, [[1.0], [1.0, 2.0]]), "covariances must be an array of numbers"),
         (lambda: bgmm.from_draws(bent, mu, sigma), "weights of chain 1, draw 3, component 2 must be finite and not negative"),

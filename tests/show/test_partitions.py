@@ -69,5 +69,13 @@ def test_bounds_that_are_one_partition_share_a_picture_and_changed_rows_are_ring
         bgmm.plot_credible_ball(overlapping, ball, features=["waiting"])
 
 
+@pytest.mark.parametrize("overlapping", [2], indirect=True)
+def test_what_no_function_returned_is_refused_by_the_name_of_that_function(overlapping):
+    with pytest.raises(ValueError, match=r"around must be what bgmm.partition returned, not Dataset$"):
+        bgmm.plot_membership(overlapping, bgmm.credible_ball(overlapping))
+    with pytest.raises(ValueError, match=r"ball must be what bgmm.credible_ball returned, not Dataset$"):
+        bgmm.plot_credible_ball(overlapping, bgmm.partition(overlapping))
+
+
 def test_twenty_clusters_have_twenty_colours():
     assert len(np.unique(colours(20).round(3), axis=0)) == 20
