@@ -2,7 +2,7 @@
 
 JAX sees the cores of a machine as one device, and runs a scan on one of them. Told before its first use that there are as
 many devices as cores, ``jax.config.update("jax_num_cpu_devices", 2)``, it lets each device scan blocks of its own; several
-accelerators are used in the same way. What is not a pass runs on every device alike.
+accelerators are used in the same way. What is not a pass runs on every device alike, but for what ``map_on_each`` shares out.
 """
 
 from __future__ import annotations

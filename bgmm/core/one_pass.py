@@ -321,4 +321,4 @@ def sums(x: Float[Array, "n_blocks d b"], c: Float[Array, "n_blocks b"]) -> Floa
     def step(total, block):
         return total + gaussian.features(block[0]) @ block[1], None
 
-    return jax.lax.scan(step, jnp.zeros(gaussian.n_statistics(x.shape[1]), x.dtype), (x, c))[0]
+    return jax.lax.scan(step, jnp.zeros(gaussian.n_statistics(x.shape[1]), float), (x, c))[0]

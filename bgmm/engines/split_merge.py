@@ -71,17 +71,23 @@ def jump(
     *,
     key: Array,
 ) -> tuple[Partition, Bool[Array, ""]]:
-    """One change, or two on end, accepted or not; and whether it was."""
+    """One change, or two in a row, accepted or not; and whether it was."""
     key_twice, key_changes, key_z, key_worth, key_accept = jax.random.split(key, 5)
     made = jnp.stack([jnp.array(True), jax.random.bernoulli(key_twice)])
 
     def change(now, given):
         make, key = given
-        there, made = split_or_merge(slots, frame, x, now, alpha, power, key=key)
-        return jax.tree.map(lambda new, old: jnp.where(make, new, old), there, now), made
+
+        def one():
+            return split_or_merge(slots, frame, x, now, alpha, power, key=key)
+
+        def none():
+            return now, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(one)[1])
+
+        return jax.lax.cond(make, one, none)
 
     there, changes = jax.lax.scan(change, at, (made, jax.random.split(key_changes)))
-    guess, log_ratio = (jnp.where(made, a, 0.0).sum() for a in (changes.log_guess, changes.log_ratio))
+    guess, log_ratio = changes.log_guess.sum(), changes.log_ratio.sum()
     leeway = _LEEWAY[0] + _LEEWAY[1] * x.shape[1]
     worth = (jnp.log(jax.random.uniform(key_worth)) < guess + leeway) & ~_same(at, there, slots.blocks.weights)
 
@@ -137,8 +143,8 @@ def split_or_merge(
     proposed = jax.random.uniform(key_rows, place.shape) < r[:, 0]
     first = jnp.where(split, proposed, assigned == a)
     first = (first | (place == i)) & (place != j)
-    chosen = inside.reshape(-1) * ((place != i) & (place != j))
-    log_r = chosen @ jnp.log(jnp.maximum(jnp.where(first, r[:, 0], r[:, 1]), jnp.finfo(r.dtype).tiny))
+    free = inside.reshape(-1) * ((place != i) & (place != j))
+    log_r = free @ jnp.log(jnp.maximum(jnp.where(first, r[:, 0], r[:, 1]), jnp.finfo(r.dtype).tiny))
     of_first = one_pass.sums(x, inside * first.reshape(inside.shape))
     statistics = jnp.stack([of_first, together - of_first, together])
 
@@ -150,7 +156,7 @@ def split_or_merge(
     of_split = log_p[0] - log_p[1] - log_r
     guess = of_split + jnp.array([1.0, 1.0, -1.0]) @ jax.vmap(lambda s: _guess(frame, s, power))(statistics)
     log_ratio, log_guess = (
-        jnp.where(split & ~empty.any(), -jnp.inf, jnp.where(split, 1.0, -1.0) * a) for a in (of_split, guess)
+        jnp.where(split & ~empty.any(), -jnp.inf, jnp.where(split, 1.0, -1.0) * value) for value in (of_split, guess)
     )
 
     rows = jnp.where(inside > 0, jnp.where(split & ~first.reshape(inside.shape), other, a), at.rows)
@@ -160,11 +166,11 @@ def split_or_merge(
 
 
 def _guess(frame: Frame, statistics: Float[Array, " p"], power: Float[Array, ""]) -> Float[Array, ""]:
-    r"""About log g of rows with these statistics: their evidence under the conjugate prior that is most like the declared.
+    """About log g of rows with these statistics: their evidence under the conjugate prior that is most like the declared.
 
-    With n rows of mean m and covariance C, prior mean N(m0, V) and covariance C0: if the covariance of the component were known
-    to be S, the mean would contribute |S|^1/2 |n V + S|^-1/2 exp(-n (m - m0)' (n V + S)^-1 (m - m0) / 2); S being unknown, the
-    shrunk C takes its place, and the rest is integrated over S ~ inverse Wishart(d, d C0).
+    With n = power * rows, of mean m and covariance C, prior mean N(m0, V) and covariance C0: if the covariance of the component
+    were known to be S, the mean would contribute |S|^1/2 |n V + S|^-1/2 exp(-n (m - m0)' (n V + S)^-1 (m - m0) / 2); S being
+    unknown, the shrunk C takes its place, and the rest is integrated over S ~ inverse Wishart(d, d C0).
     """
     n_rows, mean, covariance = (a[0] for a in gaussian.moments(statistics[None]))
     n, d = power * n_rows, mean.size

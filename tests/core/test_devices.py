@@ -68,3 +68,6 @@ def test_few_blocks_stay_on_one_device(rng):
 @pytest.mark.parametrize("n", [1, 3, 4])
 def test_items_shared_out_come_back_in_order(n):
     np.testing.assert_array_equal(devices.map_on_each(jnp.square, jnp.arange(n)), np.arange(n) ** 2)
+    keys = jax.random.split(jax.random.key(0), n)
+    found = devices.map_on_each(lambda item: item["i"] + jax.random.bits(item["key"]), {"i": jnp.arange(n), "key": keys})
+    np.testing.assert_array_equal(found, jnp.arange(n) + jax.vmap(jax.random.bits)(keys))
