@@ -69,8 +69,9 @@ class Gibbs:
     def __post_init__(self) -> None:
         for name in ("n_draws", "n_chains", "n_warmup"):
             check_count(name, getattr(self, name))
-        check_count("sweeps_per_draw", 1 if self.sweeps_per_draw is None else self.sweeps_per_draw)
-        check_count("split_merge", 0 if self.split_merge is None else self.split_merge, least=0)
+        for name, least in (("sweeps_per_draw", 1), ("split_merge", 0)):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), least=least)
 
     def run(self, target: Slots, *, key: Array) -> Draws:
         """``n_chains`` x ``n_draws`` draws of the posterior."""

@@ -78,6 +78,15 @@ def partition(
     )
 
 
+def given_or_found(around: object, tree: xr.DataTree, **options) -> xr.Dataset:
+    """The partition that was given, or, where that is None, what ``partition`` finds with these options."""
+    if around is None:
+        return partition(tree, **options)
+    if not isinstance(around, xr.Dataset) or not {"assignments", "membership"} <= set(around) or "loss" not in around.attrs:
+        raise ValueError(f"around must be what bgmm.partition returned, not {type(around).__name__}")
+    return around
+
+
 @in_float64
 def credible_ball(
     tree: xr.DataTree,
@@ -104,10 +113,7 @@ def credible_ball(
     Source: Wade and Ghahramani (2018), "Bayesian cluster analysis: point estimation and credible balls", section 4.
     """
     check_between("probability", probability, 0, 1)
-    if around is None:
-        around = partition(tree, loss=loss, seed=seed, n_draws=n_draws)
-    if not isinstance(around, xr.Dataset) or "assignments" not in around or "loss" not in around.attrs:
-        raise ValueError("around must be what bgmm.partition returned, or None for the partition to be found first")
+    around = given_or_found(around, tree, loss=loss, seed=seed, n_draws=n_draws)
     measured = loss_named(around.attrs["loss"])
     found = drawn(tree, n_draws=n_draws, key=jax.random.split(random_key(seed))[0])
     c = around["assignments"].to_numpy()

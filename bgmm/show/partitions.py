@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
-from bgmm.posterior.partition import credible_ball, partition
+from bgmm.posterior.partition import credible_ball, given_or_found
 from bgmm.posterior.together import co_clustering
 from bgmm.show.colours import colours
 from bgmm.tree import features_of, observed
@@ -31,7 +31,7 @@ def plot_co_clustering(
 
     :param around: what ``partition`` returned; by default it is found first, with ``seed``.
     """
-    around = partition(tree, seed=seed) if around is None else _found("around", around, "membership", "partition")
+    around = given_or_found(around, tree, seed=seed)
     rows, c = _ordered(around, around["with_mates"].to_numpy(), _SHOWN_BLOCK)
     probability = co_clustering(tree, rows=rows)
     if axes is None:
@@ -58,7 +58,7 @@ def plot_membership(
 
     :param around: what ``partition`` returned; by default it is found first, with ``seed``.
     """
-    around = partition(tree, seed=seed) if around is None else _found("around", around, "membership", "partition")
+    around = given_or_found(around, tree, seed=seed)
     r, n = around["membership"].to_numpy(), around.sizes["observation"]
     rows, c = _ordered(around, r[np.arange(n), around["assignments"].to_numpy()], _SHOWN_ROWS)
     r = r[rows]
@@ -105,11 +105,10 @@ def plot_credible_ball(
     known, x = features_of(tree), observed(tree)
     if features is not None and not (1 <= len(features) <= 2 and set(features) <= set(known)):
         raise ValueError(f"features must be one or two of {', '.join(known)}, not {', '.join(map(str, features)) or 'none'}")
-    ball = (
-        credible_ball(tree, probability=probability, seed=seed)
-        if ball is None
-        else _found("ball", ball, "bound", "credible_ball")
-    )
+    if ball is None:
+        ball = credible_ball(tree, probability=probability, seed=seed)
+    elif not isinstance(ball, xr.Dataset) or "bound" not in ball:
+        raise ValueError(f"ball must be what bgmm.credible_ball returned, not {type(ball).__name__}")
     centre, bounds = ball["centre"].to_numpy(), ball["assignments"].to_numpy()
     shown = list(features or [known[j] for j in _telling(x, centre)])
     shades = colours(int(max(bounds.max(), centre.max())) + 1)
@@ -143,13 +142,6 @@ def plot_credible_ball(
     within = f"{ball.attrs['probability']:.0%} of the draws lie within {float(ball['radius']):.3g}{unit} of the partition"
     figure.suptitle(f"{within}; ringed rows are in another cluster there than in the partition", fontsize="medium")
     return axes.reshape(-1)[: len(pictures)]
-
-
-def _found(name: str, value: object, variable: str, function: str) -> xr.Dataset:
-    """The value, or one sentence where the function did not return it."""
-    if not isinstance(value, xr.Dataset) or variable not in value:
-        raise ValueError(f"{name} must be what bgmm.{function} returned, not {type(value).__name__}")
-    return value
 
 
 def _telling(x: Float[np.ndarray, "n d"], c: Int[np.ndarray, " n"]) -> list[int]:
