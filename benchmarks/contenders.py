@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.data import Mixture
 from bgmm import models
 from bgmm.core import gaussian, one_pass
+from bgmm.core.blocks import make_blocks
 
 type Iterate = Callable[[int], Mixture]
 
@@ -37,7 +38,7 @@ def bgmm_em(x: np.ndarray, start: Mixture, bits: int) -> Iterate:
 
     double = bits == 64
     with jax.enable_x64(double):
-        blocks = one_pass.make_blocks(x, dtype=f"float{bits}")[0]
+        blocks = make_blocks(x, dtype=f"float{bits}")[0]
         factors = np.linalg.cholesky(start.covariances)
         begin = jax.tree.map(jnp.asarray, gaussian.Parameters(np.log(start.weights), start.means, factors))
 
@@ -61,7 +62,7 @@ def bgmm_e_step(x: np.ndarray, start: Mixture, bits: int) -> Iterate:
 
     double = bits == 64
     with jax.enable_x64(double):
-        blocks = one_pass.make_blocks(x, dtype=f"float{bits}")[0]
+        blocks = make_blocks(x, dtype=f"float{bits}")[0]
         factors = np.linalg.cholesky(start.covariances)
         eta = gaussian.natural(jax.tree.map(jnp.asarray, gaussian.Parameters(np.log(start.weights), start.means, factors)))
 

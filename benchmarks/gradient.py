@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from benchmarks import data, timing
 from benchmarks.contenders import US
 from bgmm.core import gaussian, one_pass
+from bgmm.core.blocks import make_blocks
 
 D, K = 4, 5
 BY_HAND = "NumPyro MixtureSameFamily"
@@ -24,7 +25,7 @@ def measure(quick: bool) -> Iterator[dict]:
             x = data.simulated(n, D, K)
             start = data.start(x, K)
             at = jax.tree.map(jnp.asarray, (np.log(start.weights), start.means, np.linalg.cholesky(start.covariances)))
-            blocks, rows = one_pass.make_blocks(x)[0], jnp.asarray(x)
+            blocks, rows = make_blocks(x)[0], jnp.asarray(x)
 
             def kernel(at, blocks=blocks):
                 log_w, means, L = at

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bgmm.core import gaussian, one_pass, scaling
+from bgmm.core import gaussian, scaling
+from bgmm.core.blocks import make_blocks
 from bgmm.core.checks import check_choice, random_key
 from bgmm.core.gaussian import Parameters
 from bgmm.core.precision import in_float64
@@ -163,7 +164,7 @@ def slots_of(
     assert isinstance(model, Mixture)
     if not _whole(weights):
         raise ValueError(f"Gibbs assigns whole rows, and weights= has others than 0 and 1; repeat the rows{_or_else(model)}")
-    blocks, position = one_pass.make_blocks(table.values, weights, scaling=units, dtype=dtype)
+    blocks, position = make_blocks(table.values, weights, scaling=units, dtype=dtype)
     scale = np.asarray(units.scale)
     slots = make_slots(
         model,
@@ -186,7 +187,7 @@ def target_of(
     """The model traced on rows in its own units, stated on standardised blocks; and the places of the rows in these."""
     own = isinstance(model, Mixture)
     rows = table.values[:1] if own else table.values
-    blocks, position = one_pass.make_blocks(table.values, weights, scaling=units, dtype=dtype)
+    blocks, position = make_blocks(table.values, weights, scaling=units, dtype=dtype)
     target = make_target(
         model,
         units.standardise(rows) if standardise else rows,

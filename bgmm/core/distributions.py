@@ -12,6 +12,7 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
 from bgmm.core import gaussian, one_pass
+from bgmm.core.blocks import stack_rows
 from bgmm.core.gaussian import AnyArray, Parameters
 
 
@@ -97,5 +98,5 @@ def _log_density(mixture: Parameters, rows: Float[Array, "n d"]) -> Float[Array,
     """log p of each row, about the mixture's own centre so that an offset of the data costs no digits."""
     centre = jax.lax.stop_gradient(mixture.means.mean(0))
     shifted = mixture._replace(means=mixture.means - centre[None])
-    blocks = one_pass.stack_rows(rows - centre[None])
+    blocks = stack_rows(rows - centre[None])
     return one_pass.log_likelihood_places(gaussian.natural(shifted), blocks)[: rows.shape[0]]

@@ -23,8 +23,8 @@ from jaxtyping import Array, Bool, Float, Int
 from numpyro.distributions import Distribution, biject_to
 
 from bgmm.core import gaussian
+from bgmm.core.blocks import Blocks
 from bgmm.core.gaussian import Parameters
-from bgmm.core.one_pass import Blocks
 from bgmm.core.scaling import Scaling
 from bgmm.core.target import HoldAt
 from bgmm.core.weights import Law, PaddedDirichlet, Sticks

@@ -26,9 +26,9 @@ from numpyro.distributions import Distribution, ExpandedDistribution, biject_to,
 from numpyro.primitives import Messenger
 
 from bgmm.core import gaussian, one_pass
+from bgmm.core.blocks import Blocks
 from bgmm.core.distributions import GaussianMixture
 from bgmm.core.gaussian import Parameters
-from bgmm.core.one_pass import Blocks
 from bgmm.core.scaling import Scaling
 
 

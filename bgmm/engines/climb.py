@@ -21,7 +21,8 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Bool, Float, Int
 
-from bgmm.core import devices, gaussian, one_pass
+from bgmm.core import devices, gaussian
+from bgmm.core.blocks import subsample
 from bgmm.core.checks import numpy_generator
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import Target
@@ -108,7 +109,7 @@ def _climb(target: Target, aim: Aim, guesses: Parameters, key: Array) -> Climb:
     n, few = int(np.count_nonzero(target.blocks.weights)), _few_rows(target)
     if n < _WHOLE * few:
         return _ascend(target, aim, _begin(target, aim, guesses), spent=_EM_STEPS + 1)
-    sketch = replace(target, blocks=one_pass.subsample(target.blocks, few, rng=numpy_generator(key)))
+    sketch = replace(target, blocks=subsample(target.blocks, few, rng=numpy_generator(key)))
     nat = 2.0 ** round(np.log2(n / few))  # of the few, about: a little more data must not compile anew
     rough = aim._replace(max_steps=min(aim.max_steps, _GLANCE), tolerance=nat)
     climbs = _ascend(sketch, rough, _begin(sketch, rough, guesses), spent=0)

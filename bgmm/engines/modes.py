@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from bgmm.core import gaussian, one_pass
+from bgmm.core.blocks import subsample
 from bgmm.core.gaussian import LOG_2PI, Parameters
 from bgmm.core.target import Target
 from bgmm.engines.climb import Aim, climb, distinct, heights
@@ -66,7 +67,7 @@ def moved(target: Target, mixtures: Parameters) -> Float[np.ndarray, " m"]:
 
     Components are matched so that as few rows move as possible (Hungarian algorithm).
     """
-    blocks = one_pass.subsample(target.blocks, _COMPARED, rng=np.random.default_rng(0))
+    blocks = subsample(target.blocks, _COMPARED, rng=np.random.default_rng(0))
     weights = np.asarray(blocks.weights).reshape(-1)
     seen = replace(target, blocks=blocks)
     of_mode = (jax.tree.map(lambda a, m=m: a[m], mixtures) for m in range(len(mixtures.means)))  # one program for any number

@@ -30,8 +30,8 @@ from jax.scipy.special import logsumexp, multigammaln
 from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import gaussian, one_pass
+from bgmm.core.blocks import Blocks
 from bgmm.core.gaussian import Parameters
-from bgmm.core.one_pass import Blocks
 from bgmm.core.slots import Slots
 from bgmm.engines.frame import Frame, shrunk_covariance
 from bgmm.engines.hmc import log_density

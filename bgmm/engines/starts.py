@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from bgmm.core import one_pass
+from bgmm.core.blocks import Blocks, rows_at
 from bgmm.core.checks import numpy_generator
 from bgmm.core.gaussian import Parameters
-from bgmm.core.one_pass import Blocks
 from bgmm.core.target import Target
 
 STARTS = ("k-means++", "random", "hierarchical")
@@ -48,7 +47,7 @@ def some_rows(blocks: Blocks, n: int, *, key: Array) -> tuple[Float[Array, "n d"
         total = np.cumsum(weights)
         drawn = numpy_generator(key).uniform(0, total[-1], n)
         place, weights = np.searchsorted(total, drawn, side="right"), np.ones(n)
-    return jnp.asarray(one_pass.rows_at(blocks, place), float), jnp.asarray(weights)
+    return jnp.asarray(rows_at(blocks, place), float), jnp.asarray(weights)
 
 
 @partial(jax.jit, static_argnames=("k", "starts"))

@@ -13,8 +13,8 @@ import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import gaussian, one_pass
+from bgmm.core.blocks import Blocks, make_blocks
 from bgmm.core.gaussian import Parameters
-from bgmm.core.one_pass import Blocks
 from bgmm.core.scaling import Scaling
 from bgmm.data.table import Table, as_table, unnamed
 from bgmm.tree import features_of, observed, parameters
@@ -38,7 +38,7 @@ def evaluation(tree: xr.DataTree, x=None) -> Evaluation:
 
 def at_rows(mixture: Parameters, scaling: Scaling, rows: Float[np.ndarray, "n d"]) -> Evaluation:
     """Standardised draws at rows in the user's units."""
-    blocks, position = one_pass.make_blocks(rows, scaling=scaling)
+    blocks, position = make_blocks(rows, scaling=scaling)
     return Evaluation(mixture, blocks, position, log_volume(rows, scaling), gaussian.needs_own_centres(mixture))
 
 

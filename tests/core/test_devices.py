@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bgmm.core import devices, gaussian, one_pass
+from bgmm.core.blocks import make_blocks
 from bgmm.core.gaussian import Parameters
 from tests.mixtures import random_mixture, sample
 
@@ -18,7 +19,7 @@ def spread_and_not(request, rng):
     x = sample(rng, mixture, 500)[0]
     if request.param == "missing":
         x[rng.random(x.shape) < 0.3] = np.nan
-    blocks, position = one_pass.make_blocks(x, rng.uniform(0, 2, 500), block_size=8)
+    blocks, position = make_blocks(x, rng.uniform(0, 2, 500), block_size=8)
     assert blocks.devices.n == len(blocks.x.sharding.device_set) == 2
     gathered = {name: jnp.asarray(np.asarray(getattr(blocks, name))) for name in ("x", "weights", "pattern")}
     eta = gaussian.natural(Parameters(*(jnp.asarray(a) for a in mixture)))
@@ -62,7 +63,7 @@ def test_a_batch_of_mixtures_is_one_after_the_other(spread_and_not):
 
 
 def test_few_blocks_stay_on_one_device(rng):
-    assert one_pass.make_blocks(rng.normal(size=(200, 2)))[0].devices.n == 1
+    assert make_blocks(rng.normal(size=(200, 2)))[0].devices.n == 1
 
 
 @pytest.mark.parametrize("n", [1, 3, 4])

@@ -10,6 +10,7 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import multivariate_normal
 
 from bgmm.core import gaussian, one_pass
+from bgmm.core.blocks import Blocks, make_blocks
 from bgmm.core.gaussian import Parameters
 from bgmm.core.scaling import scaling_of
 from bgmm.posterior.evaluate import at_rows, log_likelihoods
@@ -23,12 +24,12 @@ statistics_of = jax.jit(one_pass.expected_statistics)
 responsibilities_of = jax.jit(one_pass.responsibilities)
 
 
-def blocks_of(x, weights=None, **options) -> one_pass.Blocks:
-    return one_pass.make_blocks(x, weights, **options)[0]
+def blocks_of(x, weights=None, **options) -> Blocks:
+    return make_blocks(x, weights, **options)[0]
 
 
 def rows_of(eta, x, centres=None, **options) -> np.ndarray:
-    blocks, position = one_pass.make_blocks(x, **options)
+    blocks, position = make_blocks(x, **options)
     return np.asarray(places_of(eta, blocks, centres))[position]
 
 
@@ -166,7 +167,7 @@ def test_missing_values_are_marginalised(rng, d, own_centres):
     mixture = random_mixture(rng, 3, d)
     x = with_gaps(rng, sample(rng, mixture, 80)[0])
     centres = gaussian.own_centres(mixture, own_centres)
-    eta, (blocks, position) = gaussian.natural(mixture, centres), one_pass.make_blocks(x)
+    eta, (blocks, position) = gaussian.natural(mixture, centres), make_blocks(x)
     joint, expected = log_joint(mixture, x), log_density(mixture, x)
     np.testing.assert_allclose(rows_of(eta, x, centres), expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(
@@ -200,7 +201,7 @@ def test_statistics_of_missing_values_are_their_conditional_expectations(rng):
 def test_assignments_are_drawn_from_the_responsibilities(rng):
     mixture = random_mixture(rng, 3, 2, spread=1.0)
     x = with_gaps(rng, sample(rng, mixture, 30)[0])
-    eta, (blocks, position) = gaussian.natural(mixture), one_pass.make_blocks(x)
+    eta, (blocks, position) = gaussian.natural(mixture), make_blocks(x)
     draws = jax.vmap(lambda key: one_pass.assignments(eta, blocks, key=key))(jax.random.split(jax.random.key(0), 20_000))
     frequency = (np.asarray(draws)[:, position, None] == np.arange(3)).mean(0)
     p = np.asarray(one_pass.responsibilities(eta, blocks))[position]

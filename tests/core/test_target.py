@@ -14,7 +14,8 @@ from scipy.special import betaln
 
 import bgmm
 from bgmm import models
-from bgmm.core import one_pass, scaling
+from bgmm.core import scaling
+from bgmm.core.blocks import make_blocks
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import make_target
 from tests.mixtures import log_density
@@ -28,7 +29,7 @@ def _ranks_match():
 def target_of(program, x, step=None):
     """The program on raw rows, the kernel on standardised ones."""
     units = scaling.scaling_of(x)
-    blocks = one_pass.make_blocks(x, scaling=units)[0]
+    blocks = make_blocks(x, scaling=units)[0]
     return make_target(program, x, blocks=blocks, scaling=units, recording_step=step)
 
 

@@ -12,7 +12,7 @@ from scipy.optimize import minimize, rosen, rosen_der
 
 import bgmm
 from bgmm import models
-from bgmm.core import one_pass
+from bgmm.core.blocks import make_blocks, subsample
 from bgmm.engines import climb as climbing
 from bgmm.engines.climb import Aim
 from bgmm.engines.likelihood import maximum_likelihood
@@ -80,7 +80,7 @@ def test_a_subsample_keeps_the_total_weight_and_the_missing_values(rng):
     x = rng.normal(size=(500, 3))
     x[rng.uniform(size=x.shape) < 0.2] = np.nan
     weights = np.where(np.arange(500) < 100, 0.0, rng.uniform(1, 2, size=500))
-    some = one_pass.subsample(one_pass.make_blocks(x, weights)[0], 50, rng=rng)
+    some = subsample(make_blocks(x, weights)[0], 50, rng=rng)
     np.testing.assert_allclose(some.total_weight, weights.sum())
     assert int((some.weights > 0).sum()) == 50
     kept = np.asarray(some.x).transpose(0, 2, 1)[np.asarray(some.weights) > 0]
@@ -90,9 +90,9 @@ def test_a_subsample_keeps_the_total_weight_and_the_missing_values(rng):
 def test_a_subsample_of_more_rows_than_there_are_is_all_of_them(rng):
     x = rng.normal(size=(60, 6))
     x[rng.uniform(size=x.shape) < 0.5] = np.nan  # a pattern, and a block with its padding, for nearly every row
-    blocks = one_pass.make_blocks(x)[0]
+    blocks = make_blocks(x)[0]
     assert blocks.weights.size > 100
-    assert one_pass.subsample(blocks, 100, rng=rng) is blocks
+    assert subsample(blocks, 100, rng=rng) is blocks
 
 
 @pytest.mark.parametrize("starts", ["random", "hierarchical"])

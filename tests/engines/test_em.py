@@ -12,7 +12,8 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 
 import bgmm
 from bgmm import models
-from bgmm.core import one_pass, scaling
+from bgmm.core import scaling
+from bgmm.core.blocks import make_blocks
 from bgmm.core.gaussian import Parameters
 from bgmm.core.target import make_target
 from bgmm.engines.climb import Aim, climb, em_step
@@ -27,7 +28,7 @@ def standard_target(model, x, weights=None):
     return make_target(
         model,
         rows,
-        blocks=one_pass.make_blocks(rows, weights)[0],
+        blocks=make_blocks(rows, weights)[0],
         scaling=scaling.identity(x.shape[1]),
         recording_step=scaling.recording_steps(x, units) / units.scale,
         closed_form=model,
@@ -106,7 +107,7 @@ def test_weight_two_equals_the_row_twice(rng, faithful, engine):
         target = make_target(
             model,
             standard,
-            blocks=one_pass.make_blocks(standard, weights)[0],
+            blocks=make_blocks(standard, weights)[0],
             scaling=scaling.identity(2),
             recording_step=np.zeros(2),
             closed_form=model,

@@ -12,7 +12,8 @@ from scipy.stats import norm
 
 import bgmm
 from bgmm import models
-from bgmm.core import one_pass, scaling
+from bgmm.core import scaling
+from bgmm.core.blocks import make_blocks
 from bgmm.core.target import Target, make_target
 from bgmm.engines.bridge import bridge
 from bgmm.engines.evidence import Estimate
@@ -81,7 +82,7 @@ def target() -> Target:
     return make_target(
         models.finite(2, **OPTIONS),
         rows[:1],
-        blocks=one_pass.make_blocks(ROWS, scaling=units)[0],
+        blocks=make_blocks(ROWS, scaling=units)[0],
         scaling=scaling.identity(1),
         recording_step=np.zeros(1),
         closed_form=models.finite(2, **OPTIONS),

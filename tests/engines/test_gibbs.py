@@ -20,6 +20,7 @@ from scipy import stats
 import bgmm
 from bgmm import models
 from bgmm.core import one_pass, scaling
+from bgmm.core.blocks import make_blocks
 from bgmm.core.gaussian import Parameters, natural
 from bgmm.core.slots import Slots, make_slots
 from bgmm.engines import gibbs, records, split_merge, telescope
@@ -43,7 +44,7 @@ class Hierarchical:
 
 def slots_of(model: models.Mixture, x: np.ndarray) -> Slots:
     d = x.shape[1]
-    blocks, _ = one_pass.make_blocks(x)
+    blocks, _ = make_blocks(x)
     return make_slots(model, blocks=blocks, scaling=scaling.identity(d), recording_step=np.zeros(d), log_volume=jnp.zeros(()))
 
 
@@ -229,7 +230,7 @@ def test_drawn_missing_values_have_the_conditional_moments(rng):
         np.linalg.cholesky(np.array([[[2.0, 0.8, 0.3], [0.8, 1.0, 0.4], [0.3, 0.4, 0.7]]])),
     )
     row = np.array([[1.8, np.nan, np.nan]])
-    blocks, _ = one_pass.make_blocks(np.repeat(row, 20_000, axis=0))
+    blocks, _ = make_blocks(np.repeat(row, 20_000, axis=0))
     x = one_pass.drawn(natural(mixture), blocks, key=jax.random.key(0)).x
     x = np.asarray(x).transpose(0, 2, 1).reshape(-1, 3)[np.asarray(blocks.weights).reshape(-1) > 0]
     np.testing.assert_array_equal(x[:, 0], 1.8)

@@ -11,7 +11,8 @@ import pytest
 from sklearn.cluster import KMeans
 
 from bgmm import models
-from bgmm.core import gaussian, one_pass, scaling
+from bgmm.core import gaussian, scaling
+from bgmm.core.blocks import make_blocks
 from bgmm.core.target import Target, make_target
 from bgmm.engines.climb import Aim, climb
 from bgmm.engines.minimise import minimise
@@ -28,7 +29,7 @@ def target_of(model, x) -> Target:
     return make_target(
         model,
         standard,
-        blocks=one_pass.make_blocks(standard)[0],
+        blocks=make_blocks(standard)[0],
         scaling=scaling.identity(x.shape[1]),
         recording_step=steps / units.scale,
     )
