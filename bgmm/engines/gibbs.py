@@ -32,10 +32,17 @@ from bgmm.engines.starts import around, seeds, some_rows
 
 
 class Steps(NamedTuple):
-    """Logarithms of the step sizes of HMC."""
+    """What warm-up tunes: logarithms of the step sizes of HMC, and the moments of the hyperparameters, which whiten them."""
 
     own: Float[Array, " sizes"]
     shared: Float[Array, ""]
+    mean: Float[Array, " h"]
+    covariance: Float[Array, "h h"]
+
+
+def first_steps(frame: Frame) -> Steps:
+    """Steps at the beginning of warm-up: the hyperparameters have their prior's spread."""
+    return Steps(jnp.full(N_SIZES, -0.5, float), jnp.array(-0.5, float), frame.shared, jnp.diag(jnp.square(frame.shared_sd)))
 
 
 _STARTS = (1, 2, 5, 10, 15)  # components with which chains begin
@@ -114,10 +121,14 @@ def sweep(
 
     counts, z, h = at.statistics[:, 0], at.z, state.h
     held = (counts > 0).astype(float)
-    shared = steps.shared
+    shared, mean_h, covariance = steps.shared, steps.mean, steps.covariance
     if slots.n_shared:
-        h, accepted = move_shared(slots, frame, z, h, held, jnp.exp(shared), key=keys["h"])
+        factor = jnp.linalg.cholesky(covariance)
+        h, accepted = move_shared(slots, z, h, at.statistics, power, factor, jnp.exp(shared), key=keys["h"])
         shared = adapted(shared, accepted, jnp.ones(()), rate)
+        away = h - mean_h  # Andrieu and Thoms (2008), algorithm 4
+        mean_h = mean_h + rate * away
+        covariance = (1 - rate) * covariance + rate * (jnp.outer(away, away) + 1e-6 * jnp.diag(jnp.square(frame.shared_sd)))
     z, accepted = move_components(slots, frame, z, h, at.statistics, jnp.exp(steps.own), power, key=keys["z"])
     of_size = (size_class(counts)[:, None] == jnp.arange(N_SIZES)[None]) * held[:, None]
     number = of_size.sum(0)
@@ -129,7 +140,11 @@ def sweep(
     log_w = telescope.draw_log_weights(weights, counts, k, jnp.exp(log_alpha), key=keys["w"])
     unseen = jax.vmap(lambda key: slots.draw(h, key=key)[0])(jax.random.split(keys["prior"], m))
     state = State(k, log_w, jnp.where(held[:, None] > 0, z, unseen), h, log_alpha)
-    return state, Steps(own, shared), record._replace(acceptance=(accepted @ held) / jnp.maximum(held.sum(), 1.0))
+    return (
+        state,
+        Steps(own, shared, mean_h, covariance),
+        record._replace(acceptance=(accepted @ held) / jnp.maximum(held.sum(), 1.0)),
+    )
 
 
 def _occupied_first(at: Partition, log_w: Float[Array, " m"]) -> tuple[Partition, Float[Array, " m"]]:
@@ -171,7 +186,7 @@ def sample_from(slots: Slots, frame: Frame, settings: Gibbs, states: State, *, k
     annealed = _COOLEST ** np.clip(1 - warm / _ANNEALED, 0.0, 1.0)
     powers = np.where(warm < 1, power * annealed, power)
     rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
-    steps = Steps(jnp.full((n_chains, N_SIZES), -0.5, float), jnp.full(n_chains, -0.5, float))
+    steps = jax.tree.map(lambda a: jnp.stack([a] * n_chains), first_steps(frame))
     unknown = slots.random_k or slots.model.weights.law == "process"
     sweeps = settings.sweeps_per_draw or _SWEEPS[unknown]
     tries = _TRIES[unknown] if settings.split_merge is None else settings.split_merge

@@ -132,21 +132,29 @@ def move_components(
 
 def move_shared(
     slots: Slots,
-    frame: Frame,
     z: Float[Array, "k q"],
     h: Float[Array, " h"],
-    counted: Float[Array, " k"],
+    statistics: Float[Array, "k p"],
+    power: Float[Array, ""],
+    factor: Float[Array, "h h"],
     step: Float[Array, ""],
     *,
     key: Array,
 ) -> tuple[Float[Array, " h"], Float[Array, ""]]:
-    """The hyperparameters moved given the components that are ``counted`` (one), not the others (zero)."""
+    """The hyperparameters moved given the components that hold rows, and the acceptance probability.
+
+    Their density is log p(h) + sum_k [log p(z_k | h) + power <S_k, eta(z_k, h)>] over those components: the rows count, because
+    the density of a component may depend on what all components share.
+
+    :param factor: lower triangular, about the Cholesky factor of the covariance of h.
+    """
+    occupied = statistics[:, 0] > 0
 
     def density(h):
-        own = jax.vmap(lambda z: slots.component(z, h).log_density)(z)
-        return sum(slots.log_shared(h)) + counted @ own
+        each = jax.vmap(lambda z, S: log_density(slots, z, h, S, power))(z, statistics)
+        return sum(slots.log_shared(h)) + jnp.where(occupied, each, 0.0).sum()
 
-    return _move(density, h, step, lambda u, _: frame.shared_sd * u, key=key)
+    return _move(density, h, step, lambda u, transposed: (factor.T if transposed else factor) @ u, key=key)
 
 
 def adapted(log_step: Array, probability: Array, weight: Array, rate: Array) -> Array:
