@@ -18,6 +18,7 @@ CASES = {
     "iteration": Case("iteration", (1, 2)),
     "whole_fit": Case("whole_fit", (1, 2)),
     "memory": Case("memory", (2,)),
+    "streams": Case("streams", (2,)),
     "gradient": Case("gradient", (1, 2)),
     "sampling": Case("sampling", (1,)),
     "sampling_large": Case("sampling_large", (1,), unasked=False),

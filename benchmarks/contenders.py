@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmarks.data import Mixture
 from bgmm import models
-from bgmm.core import gaussian, one_pass
-from bgmm.core.blocks import make_blocks
+from bgmm.core import components, kernel
+from bgmm.core.gaussians import Gaussians
+from bgmm.core.in_memory import in_memory
 
 type Iterate = Callable[[int], Mixture]
 
@@ -26,26 +27,27 @@ E_STEP = "bgmm, E-step alone"
 
 def bgmm_em(x: np.ndarray, start: Mixture, bits: int) -> Iterate:
     """The pass over the data and the closed M-step, compiled in one loop."""
-    model = models.finite(len(start.weights))
+    family = models.Gaussian()
 
     @jax.jit
-    def run(blocks, mixture, n):
+    def run(rows, mixture, n):
+        about = models.About(jnp.zeros(x.shape[1], mixture.log_weights.dtype))
+
         def step(_, mixture):
-            statistics = one_pass.expected_statistics(gaussian.natural(mixture), blocks)[1]
-            return model.maximum_likelihood(statistics, jnp.zeros(x.shape[1], statistics.dtype))
+            statistics = kernel.expected_statistics(mixture.natural(), rows)[1].eta
+            counts = statistics[:, 0]
+            return components.Mixture(jnp.log(counts / counts.sum()), family.maximum_likelihood(statistics, about))
 
         return jax.lax.fori_loop(0, n, step, mixture)
 
     double = bits == 64
     with jax.enable_x64(double):
-        blocks = make_blocks(x, dtype=f"float{bits}")[0]
-        factors = np.linalg.cholesky(start.covariances)
-        begin = jax.tree.map(jnp.asarray, gaussian.Parameters(np.log(start.weights), start.means, factors))
+        rows, begin = _prepared(x, start, bits)
 
     def iterate(n: int) -> Mixture:
         with jax.enable_x64(double):
-            log_w, means, L = (np.asarray(a) for a in jax.block_until_ready(run(blocks, begin, n)))
-        return Mixture(np.exp(log_w), means, L @ L.transpose(0, 2, 1))
+            log_w, g = jax.tree.map(np.asarray, jax.block_until_ready(run(rows, begin, n)))
+        return Mixture(np.exp(log_w), g.means, g.factor.L @ g.factor.L.transpose(0, 2, 1))
 
     return iterate
 
@@ -54,24 +56,31 @@ def bgmm_e_step(x: np.ndarray, start: Mixture, bits: int) -> Iterate:
     """Only the pass over the data, at parameters that hardly move: what the share of the machine's limit is about."""
 
     @jax.jit
-    def run(blocks, eta, n):
-        def step(_, eta):
-            return eta + 1e-30 * one_pass.expected_statistics(eta, blocks)[1]
+    def run(rows, natural, n):
+        def step(_, natural):
+            statistics = kernel.expected_statistics(natural, rows)[1]
+            return jax.tree.map(lambda a, s: a + 1e-30 * s, natural, statistics)
 
-        return jax.lax.fori_loop(0, n, step, eta)
+        return jax.lax.fori_loop(0, n, step, natural)
 
     double = bits == 64
     with jax.enable_x64(double):
-        blocks = make_blocks(x, dtype=f"float{bits}")[0]
-        factors = np.linalg.cholesky(start.covariances)
-        eta = gaussian.natural(jax.tree.map(jnp.asarray, gaussian.Parameters(np.log(start.weights), start.means, factors)))
+        rows, begin = _prepared(x, start, bits)
+        natural = begin.natural()
 
     def iterate(n: int) -> Mixture:
         with jax.enable_x64(double):
-            jax.block_until_ready(run(blocks, eta, n))
+            jax.block_until_ready(run(rows, natural, n))
         return start
 
     return iterate
+
+
+def _prepared(x: np.ndarray, start: Mixture, bits: int):
+    """The rows in blocks, and the start as our mixture, in the current precision."""
+    gaussians = Gaussians.dense(start.means, np.linalg.cholesky(start.covariances))
+    begin = jax.tree.map(jnp.asarray, components.Mixture(np.log(start.weights), gaussians))
+    return in_memory(x, dtype=f"float{bits}")[0], begin
 
 
 def sklearn_em(x: np.ndarray, start: Mixture, bits: int) -> Iterate:

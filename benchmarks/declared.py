@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
+import bgmm
+
 
 @dataclass(frozen=True)
 class RichardsonGreen:
@@ -16,9 +18,9 @@ class RichardsonGreen:
     midrange: float
     range: float
 
-    def declare(self, k, recording_step):
+    def declare(self, k, about):
         """Sample means and standard deviations of k components."""
         beta = numpyro.sample("beta", dist.Gamma(0.2, 10 / self.range**2))
         means = numpyro.sample("means", dist.Normal(self.midrange, self.range).expand([k, 1]).to_event(2))
         precisions = numpyro.sample("precisions", dist.Gamma(2.0, beta).expand([k, 1]).to_event(2))
-        return means, 1 / jnp.sqrt(precisions)[:, :, None]
+        return bgmm.Gaussians.dense(means, 1 / jnp.sqrt(precisions)[:, :, None])

@@ -11,8 +11,10 @@ import numpyro.distributions as dist
 
 from benchmarks import data, timing
 from benchmarks.contenders import US
-from bgmm.core import gaussian, one_pass
-from bgmm.core.blocks import make_blocks
+from bgmm.core import kernel
+from bgmm.core.components import Mixture
+from bgmm.core.gaussians import Gaussians
+from bgmm.core.in_memory import in_memory
 
 D, K = 4, 5
 BY_HAND = "NumPyro MixtureSameFamily"
@@ -25,20 +27,18 @@ def measure(quick: bool) -> Iterator[dict]:
             x = data.simulated(n, D, K)
             start = data.start(x, K)
             at = jax.tree.map(jnp.asarray, (np.log(start.weights), start.means, np.linalg.cholesky(start.covariances)))
-            blocks, rows = make_blocks(x)[0], jnp.asarray(x)
+            blocks, rows = in_memory(x)[0], jnp.asarray(x)
 
-            def kernel(at, blocks=blocks):
+            def one_pass(at, blocks=blocks):
                 log_w, means, L = at
-                return one_pass.log_likelihood(
-                    gaussian.natural(gaussian.Parameters(jax.nn.log_softmax(log_w), means, L)), blocks
-                )
+                return kernel.log_likelihood(Mixture(jax.nn.log_softmax(log_w), Gaussians.dense(means, L)).natural(), blocks)
 
             def by_hand(at, rows=rows):
                 log_w, means, L = at
                 parts = dist.MultivariateNormal(means, scale_tril=L)
                 return dist.MixtureSameFamily(dist.Categorical(logits=log_w), parts).log_prob(rows).sum()
 
-            calls = {name: jax.jit(jax.value_and_grad(f)) for name, f in {US: kernel, BY_HAND: by_hand}.items()}
+            calls = {name: jax.jit(jax.value_and_grad(f)) for name, f in {US: one_pass, BY_HAND: by_hand}.items()}
             (ours, theirs) = (jax.tree.leaves(call(at)) for call in calls.values())
             difference = max(float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in zip(ours, theirs, strict=True))
             measures = {name: _mean_of(call, at, loops=max(2, 200_000 // n)) for name, call in calls.items()}

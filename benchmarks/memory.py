@@ -64,21 +64,22 @@ def peak(path: str, name: str, bits: int) -> dict:
     if bits == 32:
         x = x.astype(np.float32)
     start = data.start(x, K)
-    before = _reset()
+    before = watch_peak()
     with warnings.catch_warnings(action="ignore"):
         if name == WHOLE:
             fit(models.finite(n_components=K), x, engine=bgmm.EM(prior=False, n_starts=1), log_likelihood=False)
         else:
             contenders.EM[name](x, start, bits)(ITERATIONS)
-    return {"extra_mb": _status("VmHWM") - before}
+    return {"extra_mb": status_mb("VmHWM") - before}
 
 
-def _reset() -> float:
+def watch_peak() -> float:
     """Resident megabytes now, from which the high-water mark counts anew."""
     Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
+    return status_mb("VmRSS")
 
 
-def _status(name: str) -> float:
+def status_mb(name: str) -> float:
+    """An entry of /proc/self/status in megabytes."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024 / 1e6

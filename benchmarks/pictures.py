@@ -1,4 +1,4 @@
-"""Pictures from results.json: time of an iteration against N, D and K, and memory against N."""
+"""Pictures from results.json: time of an iteration against N, D and K, and memory against N, of streams too."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write(folder: Path) -> None:
     """Write the pictures whose sections were measured."""
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     sections = store.load(folder)["sections"]
-    for name, draw in (("scaling", _scaling), ("memory", _memory)):
+    for name, draw in (("scaling", _scaling), ("memory", _memory), ("streams", _streams)):
         for section in sections.get(name, {}).values():
             figure = draw(section["rows"])
             figure.savefig(folder / "pictures" / f"{name}.png", dpi=110, metadata={"Software": None})
@@ -80,6 +80,24 @@ def _memory(rows: list[dict]):
         _ticks(panel, [row["n"] for row in points])
     panels[0].set_ylabel("peak memory above the data, MB (target: dashed)")
     _legend(figure, panels)
+    return figure
+
+
+def _streams(rows: list[dict]):
+    figure, panel = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    for kind, colour in (("stream", COLOURS["bgmm"]), ("memory", COLOURS["scikit-learn"])):
+        known = [(row["n"], row["fits"][kind]["extra_mb"]) for row in rows if "extra_mb" in row["fits"][kind]]
+        panel.plot(
+            *zip(*known, strict=True),
+            "o-",
+            ms=4,
+            color=colour,
+            label=f"rows from a {kind}" if kind == "stream" else "rows in memory",
+        )
+    panel.plot([r["n"] for r in rows], [r["data_mb"] for r in rows], ":", color="0.5", label="the data themselves")
+    panel.set(xscale="log", yscale="log", xlabel="rows N", ylabel="peak memory of a MAP fit, MB", title="D = 4, K = 5")
+    _ticks(panel, [row["n"] for row in rows])
+    panel.legend(frameon=False)
     return figure
 
 

@@ -13,6 +13,7 @@ TITLES = {
     "iteration": "EM time per iteration",
     "whole_fit": "A whole fit",
     "memory": "Memory",
+    "streams": "Streams",
     "gradient": "Value and gradient",
     "sampling": "Sampling",
     "sampling_large": "Sampling, many rows",
@@ -22,6 +23,7 @@ TITLES = {
 PICTURES = {
     "scaling": ("scaling.png", "Time of an EM iteration against N, D and K"),
     "memory": ("memory.png", "Memory against N"),
+    "streams": ("streams.png", "Memory of a fit from a stream and from memory against N"),
 }
 QUIET = 0.05  # share of the cores that other work may have
 HEAD = """# bgmm beside its peers

@@ -120,6 +120,23 @@ def memory(rows: list[dict]) -> list[str]:
     return ["", *table(["N", "width", "data, MB", *(f"{name}, MB" for name in names)], body)]
 
 
+def streams(rows: list[dict]) -> list[str]:
+    """One line a size: stream and memory."""
+    body = [
+        [f"{row['n']:,}", number(row["data_mb"])]
+        + [number(row["fits"][kind].get("extra_mb"), 3) for kind in ("stream", "memory")]
+        + [duration(row["fits"][kind].get("seconds")) for kind in ("stream", "memory")]
+        + [_relative(row["fits"]["stream"].get("lp"), row["fits"]["memory"].get("lp"))]
+        for row in rows
+    ]
+    head = ["N", "data, MB", "stream, MB", "memory, MB", "stream", "memory", "log posteriors differ by (relative)"]
+    return ["", *table(head, body)]
+
+
+def _relative(one: float | None, other: float | None) -> str:
+    return "–" if one is None or other is None else f"{abs(one - other) / abs(other):.0e}"
+
+
 def gradient(rows: list[dict]) -> list[str]:
     """One line a size."""
     peers = others(rows)

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bgmm import models as models
-    from bgmm.core.distributions import GaussianMixture as GaussianMixture
+    from bgmm.core.components import Components as Components
+    from bgmm.core.gaussians import Gaussians as Gaussians
     from bgmm.data.examples import galaxies as galaxies
     from bgmm.data.examples import old_faithful as old_faithful
-    from bgmm.elsewhere import from_draws as from_draws
+    from bgmm.data.stream import stream as stream
     from bgmm.engines.em import EM as EM
-    from bgmm.engines.evidence import Evidence as Evidence
-    from bgmm.engines.gibbs import Gibbs as Gibbs
+    from bgmm.engines.evidence.estimate import Evidence as Evidence
+    from bgmm.engines.gibbs.engine import Gibbs as Gibbs
     from bgmm.engines.nuts import NUTS as NUTS
     from bgmm.evidence import log_evidence as log_evidence
+    from bgmm.external_draws import from_draws as from_draws
     from bgmm.fitting import fit as fit
+    from bgmm.posterior.co_clustering import co_clustering as co_clustering
     from bgmm.posterior.occupied import n_components as n_components
     from bgmm.posterior.occupied import n_occupied as n_occupied
     from bgmm.posterior.partition import credible_ball as credible_ball
@@ -30,29 +33,33 @@ if TYPE_CHECKING:
     from bgmm.posterior.predict import sample as sample
     from bgmm.posterior.prune import prune as prune
     from bgmm.posterior.relabel import relabel as relabel
-    from bgmm.posterior.together import co_clustering as co_clustering
     from bgmm.posterior.uncertainty import uncertainty as uncertainty
     from bgmm.prior import prior_n_occupied as prior_n_occupied
+    from bgmm.program.distributions import ComponentMixture as ComponentMixture
+    from bgmm.program.distributions import GaussianMixture as GaussianMixture
     from bgmm.show.partitions import plot_co_clustering as plot_co_clustering
     from bgmm.show.partitions import plot_credible_ball as plot_credible_ball
     from bgmm.show.partitions import plot_membership as plot_membership
     from bgmm.show.plots import plot_clusters as plot_clusters
     from bgmm.show.plots import plot_occupied as plot_occupied
-    from bgmm.tree import load as load
-    from bgmm.tree import save as save
+    from bgmm.tree.files import load as load
+    from bgmm.tree.files import save as save
 
 _HOME = {
+    "ComponentMixture": "bgmm.program.distributions",
+    "Components": "bgmm.core.components",
     "EM": "bgmm.engines.em",
-    "Evidence": "bgmm.engines.evidence",
-    "GaussianMixture": "bgmm.core.distributions",
-    "Gibbs": "bgmm.engines.gibbs",
+    "Evidence": "bgmm.engines.evidence.estimate",
+    "GaussianMixture": "bgmm.program.distributions",
+    "Gaussians": "bgmm.core.gaussians",
+    "Gibbs": "bgmm.engines.gibbs.engine",
     "NUTS": "bgmm.engines.nuts",
-    "co_clustering": "bgmm.posterior.together",
+    "co_clustering": "bgmm.posterior.co_clustering",
     "credible_ball": "bgmm.posterior.partition",
     "fit": "bgmm.fitting",
-    "from_draws": "bgmm.elsewhere",
+    "from_draws": "bgmm.external_draws",
     "galaxies": "bgmm.data.examples",
-    "load": "bgmm.tree",
+    "load": "bgmm.tree.files",
     "log_evidence": "bgmm.evidence",
     "log_density": "bgmm.posterior.predict",
     "membership": "bgmm.posterior.predict",
@@ -70,7 +77,8 @@ _HOME = {
     "prune": "bgmm.posterior.prune",
     "relabel": "bgmm.posterior.relabel",
     "sample": "bgmm.posterior.predict",
-    "save": "bgmm.tree",
+    "save": "bgmm.tree.files",
+    "stream": "bgmm.data.stream",
     "uncertainty": "bgmm.posterior.uncertainty",
 }
 

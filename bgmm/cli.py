@@ -1,7 +1,7 @@
-"""The command ``bgmm``. Heavy imports wait inside the commands, so that --help answers at once.
+"""The command ``bgmm``. Slow imports are inside the commands, so that --help is fast.
 
-``main`` turns every mistake of a user into one sentence on stderr and exit code 2. What can be checked without a fit is
-checked before it: the table, the options, and whether the output can be written.
+``main`` turns every user error into one sentence on stderr and exit code 2. The table, the options and the output path are
+checked before a fit starts.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import Annotated, Literal
 
 import typer
 
-_MOST_DEVICES = 16  # cores that share the rows
+from bgmm.engines.catalogue import ENGINES
+
+_MAX_DEVICES = 16  # CPU cores that JAX uses as separate devices
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-# Modules whose warnings are about the user's data. (What bgmm.tree warns of is xarray's, which names its caller.)
-_OURS = r"(?!(arviz\w*|bgmm\.tree|h5netcdf|jax|matplotlib|numpyro|xarray)\b)"
+# Modules whose warnings are about the user's data. (Warnings attributed to bgmm.tree come from xarray.)
+_WARNING_MODULES = r"(?!(arviz\w*|bgmm\.tree|h5netcdf|jax|matplotlib|numpyro|xarray)\b)"
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="table of numbers: CSV, npy or Parquet")]
-Fitted = Annotated[Path, typer.Argument(metavar="FIT.nc", help="what 'bgmm fit' wrote")]
+Fitted = Annotated[Path, typer.Argument(metavar="FIT.nc", help="tree that 'bgmm fit' wrote")]
 Count = Annotated[
     int | None,
     typer.Option(
@@ -37,36 +39,40 @@ Model = Annotated[
     typer.Option(help="name of a model in bgmm.models [default: finite with -k, else random_k]", show_default=False),
 ]
 Engine = Annotated[
-    Literal["em", "gibbs", "nuts"] | None,
+    Literal[*ENGINES] | None,  # type: ignore[valid-type]
     typer.Option(
-        help="em: the single best fit; gibbs, nuts: draws that say how sure it is [default: gibbs]",
+        help="em: one best fit; gibbs, nuts: draws from the posterior [default: gibbs]",
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="of all random numbers")]
-Columns = Annotated[str | None, typer.Option(help="columns to use, by name: a,b,c [default: all numeric ones]")]
-SameColumns = Annotated[str | None, typer.Option(help="columns to use, in the order of the fit [default: those of the fit]")]
-DemoOutput = Annotated[Path, typer.Option("-o", "--output", help="tree to write; the picture stands beside it")]
-RowsOutput = Annotated[Path, typer.Option("-o", "--output", help="CSV to write: memberships, likeliest cluster, log density")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="random seed")]
+Columns = Annotated[str | None, typer.Option(help="names of the columns to use: a,b,c [default: all numeric columns]")]
+SameColumns = Annotated[
+    str | None, typer.Option(help="names of the columns to use, in the order of the fit [default: those of the fit]")
+]
+DemoOutput = Annotated[Path, typer.Option("-o", "--output", help="tree to write; the plot goes next to it, with suffix .png")]
+RowsOutput = Annotated[
+    Path, typer.Option("-o", "--output", help="CSV to write: memberships, most probable cluster, log density")
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: with 0, with 2 after one sentence on a user's mistake, with 130 after Ctrl-C."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Run the command and exit: with 0 on success, 2 after a user error, 130 after Ctrl-C."""
+    words = sys.argv[1:] if arguments is None else arguments
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", category=UserWarning, module=_OURS)
-        warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
+        warnings.filterwarnings("always", category=UserWarning, module=_WARNING_MODULES)
+        warnings.showwarning = lambda message, *_: _print_lines(f"warning: {message}")
         try:
-            sys.exit(app(args=given or ["--help"], prog_name="bgmm", standalone_mode=False))
-        except (typer.TyperException, ValueError, OSError) as mistake:
-            _say(f"bgmm: {_sentence(mistake)}")
+            sys.exit(app(args=words or ["--help"], prog_name="bgmm", standalone_mode=False))
+        except (typer.TyperException, ValueError, OSError) as error:
+            _print_lines(f"bgmm: {_sentence(error)}")
             sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)
 def _bgmm(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Bayesian Gaussian mixtures: how many clusters, what each looks like, which rows belong where, and how sure."""
+    """Bayesian Gaussian mixtures: the number of clusters, their parameters, the memberships of rows, and their uncertainty."""
     if version:
         typer.echo(f"bgmm {metadata.version('bgmm')}")
         raise typer.Exit
@@ -74,27 +80,27 @@ def _bgmm(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
-    """Ask how many kinds of eruption the Old Faithful data show, which come with bgmm, and show all that was learnt."""
+    """Fit the Old Faithful eruptions, which ship with bgmm; print the summary, write the tree and a plot of the clusters."""
     _check_output(output)
-    picture = output.with_suffix(".png")
-    _check_output(picture, output)
+    plot = output.with_suffix(".png")
+    _check_output(plot, output)
     _prepare_jax()
     import matplotlib as mpl
 
     import bgmm
     from bgmm.show.summary import summary_text
-    from bgmm.tree import replacing
+    from bgmm.tree.files import replacing
 
-    mpl.use("agg")  # draws to files whatever the screen
+    mpl.use("agg")  # plots to files need no screen
     import matplotlib.pyplot as plt
 
     typer.echo("Old Faithful: duration of an eruption and waiting time to the next, in minutes (272 eruptions)")
     tree = bgmm.relabel(bgmm.fit(bgmm.models.random_k(), bgmm.old_faithful(), seed=seed))
-    with replacing(picture) as unfinished:
+    with replacing(plot) as unfinished:
         bgmm.plot_clusters(tree)
         plt.savefig(unfinished, dpi=120)
         bgmm.save(tree, output)
-    typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}, the picture in {picture}")
+    typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}, the plot in {plot}")
 
 
 @app.command()
@@ -110,7 +116,7 @@ def fit(
     """Fit a mixture to a table, print the summary, and write the tree."""
     name = model or ("random_k" if n_components is None else "finite")
     if name == "finite" and n_components is None:
-        raise ValueError("say how many components to fit: -k 3; or leave --model out, to learn it")
+        raise ValueError("--model finite needs the number of components, such as -k 3; leave --model out to infer it")
     if name == "random_k" and n_components is not None:
         raise ValueError("with --model random_k the number of components is unknown; leave -k out")
     from bgmm.data.table import read_table
@@ -124,7 +130,7 @@ def fit(
     import bgmm
     from bgmm.show.summary import summary_text
 
-    _say(*table.notes)
+    _print_lines(*table.notes)
     declared = getattr(bgmm.models, name)(*([] if n_components is None else [n_components]))
     tree = bgmm.relabel(bgmm.fit(declared, table, engine=engine, seed=seed))
     bgmm.save(tree, output)
@@ -133,64 +139,65 @@ def fit(
 
 @app.command()
 def summary(fitted: Fitted) -> None:
-    """Print what a fitted tree says."""
+    """Print the summary of a fitted tree."""
     _prepare_jax()
     import bgmm
     from bgmm.show.summary import summary_text
 
-    with _naming(fitted):
+    with _errors_name(fitted):
         typer.echo(summary_text(bgmm.load(fitted)))
 
 
 @app.command()
 def predict(fitted: Fitted, data: Data, output: RowsOutput, columns: SameColumns = None) -> None:
-    """Write for each row of a table its membership in each cluster, its likeliest cluster, and its log density."""
+    """Write for each row of a table its membership in each cluster, its most probable cluster, and its log density."""
     _check_output(output, data, fitted)
     _prepare_jax()
     import pandas as pd
 
     import bgmm
     from bgmm.data.table import read_table, unnamed
-    from bgmm.tree import features_of, replacing
+    from bgmm.tree.files import replacing
+    from bgmm.tree.read import features_of
 
-    with _naming(fitted):
+    with _errors_name(fitted):
         tree = bgmm.load(fitted)
     features = features_of(tree)
     table = read_table(data, _names(columns) or (None if unnamed(features) else features), fitting=False)
-    with _naming(data):
+    with _errors_name(data):
         r = bgmm.membership(tree, table).to_numpy()
-    answer = pd.DataFrame({f"cluster_{k}": r[:, k] for k in range(r.shape[1])})
-    answer = answer.assign(cluster=r.argmax(1), log_density=bgmm.log_density(tree, table).to_numpy())
+    predictions = pd.DataFrame({f"cluster_{k}": r[:, k] for k in range(r.shape[1])})
+    predictions = predictions.assign(cluster=r.argmax(1), log_density=bgmm.log_density(tree, table).to_numpy())
     with replacing(output) as unfinished:
-        answer.to_csv(unfinished, index=False)
-    _say(*table.notes)
-    typer.echo(f"{len(answer)} rows in {output}")
+        predictions.to_csv(unfinished, index=False)
+    _print_lines(*table.notes)
+    typer.echo(f"{len(predictions)} rows in {output}")
 
 
-def _say(*sentences: str) -> None:
-    """Print on stderr, each on one line."""
+def _print_lines(*sentences: str) -> None:
+    """Print each sentence on a line of stderr."""
     for sentence in sentences:
         typer.echo(" ".join(sentence.split()), err=True)
 
 
-def _sentence(mistake: Exception) -> str:
-    """What is wrong, in one sentence."""
-    if isinstance(mistake, typer.TyperException):  # typer's own, of how the command is called
-        said = mistake.format_message().rstrip(".?")
-        for theirs, ours in ((". Did", "; did"), (": Value error,", ":"), (": Input", ": it")):
-            said = said.replace(theirs, ours)
-        context = getattr(mistake, "ctx", None)
-        return f"{said[:1].lower()}{said[1:]}; see '{context.command_path if context else 'bgmm'} --help'"
-    return str(mistake)
+def _sentence(error: Exception) -> str:
+    """The message of an error as one sentence."""
+    if isinstance(error, typer.TyperException):  # an error in the arguments, which typer found
+        message = error.format_message().rstrip(".?")
+        for old, new in ((". Did", "; did"), (": Value error,", ":"), (": Input", ": it")):
+            message = message.replace(old, new)
+        context = getattr(error, "ctx", None)
+        return f"{message[:1].lower()}{message[1:]}; see '{context.command_path if context else 'bgmm'} --help'"
+    return str(error)
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let the sentence of a mistake name the file that it is about."""
+def _errors_name(path: Path) -> Iterator[None]:
+    """Add the name of the file to the message of an error that lacks it."""
     try:
         yield
-    except ValueError as mistake:
-        raise mistake if str(path) in str(mistake) else ValueError(f"'{path}': {mistake}") from mistake
+    except ValueError as error:
+        raise error if str(path) in str(error) else ValueError(f"'{path}': {error}") from error
 
 
 def _names(columns: str | None) -> list[str] | None:
@@ -198,7 +205,7 @@ def _names(columns: str | None) -> list[str] | None:
 
 
 def _check_output(output: Path, *inputs: Path) -> None:
-    """Refuse a file that could not be written in the end, or that would take the place of another one of this command."""
+    """Raise an error if the output cannot be written, or would replace an input or another output of the command."""
     if output.is_symlink() or (output.exists() and not output.is_file()):
         raise ValueError(f"'{output}' is a folder, a link or a device; give the name of a file with -o")
     for other in inputs:
@@ -211,10 +218,10 @@ def _check_output(output: Path, *inputs: Path) -> None:
 
 
 def _prepare_jax() -> None:
-    """Tell JAX, before it is imported, to use every core, and to keep what it compiles in the user's cache folder if it can."""
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(os.cpu_count() or 1, _MOST_DEVICES)))
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has a folder there too, and would speak of it
-    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
+    """Configure JAX before it is imported: one device for each core, compiled programs kept in the user's cache folder."""
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(os.cpu_count() or 1, _MAX_DEVICES)))
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if its own cache folder cannot be written
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder; then nothing is kept
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bgmm"
         cache.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=cache).close()

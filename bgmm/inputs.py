@@ -1,4 +1,4 @@
-"""What a user hands to ``fit``, checked and in the units of the blocks; every mistake is one sentence."""
+"""What a user gives to ``fit``, checked and in standardised units; each error message is one sentence."""
 
 from __future__ import annotations
 
@@ -10,51 +10,112 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bgmm.core import scaling
-from bgmm.core.gaussian import Parameters
+from bgmm.core.components import Mixture
+from bgmm.core.dense import Dense
+from bgmm.core.gaussians import Gaussians, converted
+from bgmm.core.in_memory import in_memory
+from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
+from bgmm.core.stream import Streamed
+from bgmm.data.stream import Stream
 from bgmm.data.table import Table, as_table
-from bgmm.engines.starts import around, from_labels
-from bgmm.models import Gaussian, Mixture
-from bgmm.tree import features_of, mixtures_of, parameters
+from bgmm.engines.optimise.starts import around, from_labels
+from bgmm.program.family import DeclaredMixture, Resolved
+from bgmm.tree.read import features_of, mixtures_of, parameters
 
-_SMALLEST = 1e-140  # standard deviation whose square is still a number with digits
+_SMALLEST = 1e-140  # standard deviation whose square does not underflow
+_SAMPLED = 65_536  # rows of a stream from which its recording steps and degenerate columns are read off
 
 
-class Given(NamedTuple):
-    """Data as they were given, and what is seen of them at once."""
+class Data(NamedTuple):
+    """The user's rows, and what is read off them once."""
 
-    table: Table
+    features: tuple[str, ...]
+    values: Float[np.ndarray, "n d"] | Stream  # all rows; weights of zero included
     weights: Float[np.ndarray, " n"] | None
+    counted: Float[np.ndarray, "m d"]  # rows of weight above zero; of a stream, some of them
+    n_counted: int
     units: Scaling  # that standardise the rows
     steps: Float[np.ndarray, " d"]  # to which the values were recorded, in the units of the data
 
+    @property
+    def counted_weights(self) -> Float[np.ndarray, " m"]:
+        """Weights of the rows in ``counted``; of a stream's sample, one."""
+        if self.weights is None or self.in_memory is None:
+            return np.ones(len(self.counted))
+        return self.weights[self.weights > 0]
 
-def given(model: Mixture | Callable, x, weights) -> Given:
+    @property
+    def in_memory(self) -> Float[np.ndarray, "n d"] | None:
+        """All rows, unless they are streamed."""
+        return None if isinstance(self.values, Stream) else self.values
+
+    def rows(self, dtype: str) -> tuple[Rows, Int[np.ndarray, " n"] | None]:
+        """The standardised rows as passes read them, and the place of each row in memory among them."""
+        if isinstance(self.values, Stream):
+            return Streamed(self.values, self.units, self.weights, dtype=dtype), None
+        return in_memory(self.values, self.weights, scaling=self.units, dtype=dtype)
+
+
+def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     """The user's data for a model, checked; warnings point at who called the public function that calls this one."""
     if not callable(model):
         raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
-    table = x if isinstance(x, Table) else as_table(x)
-    for note in () if table is x else table.notes:
-        warnings.warn(note, stacklevel=4)
-    c = observation_weights(weights, table)
-    units = scaling.scaling_of(table.values, c)
-    check_scale(table, units)
-    rows = table.values if c is None else table.values[c > 0]
-    if len(rows) < 2:
+    values: np.ndarray | Stream
+    if isinstance(x, Stream):
+        features, n, values = x.features, x.n_rows, x
+        c = _observation_weights(weights, n)
+        units = scaling.scaling_of_chunks(_checked_chunks(x), c)
+        rng = np.random.default_rng(0)
+        candidates = np.arange(n) if c is None else np.flatnonzero(c)
+        chosen = candidates if len(candidates) <= _SAMPLED else np.sort(rng.choice(candidates, _SAMPLED, replace=False))
+        counted, n_counted = x.take(chosen), len(candidates)
+    else:
+        table = x if isinstance(x, Table) else as_table(x)
+        for note in () if table is x else table.notes:
+            warnings.warn(note, stacklevel=4)
+        features, values = table.features, table.values
+        c = _observation_weights(weights, len(table.values))
+        units = scaling.scaling_of(table.values, c)
+        counted = table.values if c is None else table.values[c > 0]
+        n_counted = len(counted)
+    _check_scale(features, units)
+    if n_counted < 2:
         raise ValueError("a fit needs at least 2 rows of weight above 0")
-    steps = recording_steps(model, table, units, rows)
-    warn_of_columns(table, rows, units, isinstance(model, Mixture) and isinstance(model.components, Gaussian), steps)
-    return Given(table, c, units, steps)
+    family = model.components if isinstance(model, DeclaredMixture) else None
+    has_floor = isinstance(family, Resolved)
+    declared = family.recording_step if isinstance(family, Resolved) else None
+    steps = scaling.recording_steps(counted, units) if declared is None else _declared_steps(declared, features)
+    _warn_of_columns(features, counted, units, has_floor, steps)
+    return Data(features, values, c, counted, n_counted, units, steps)
 
 
-def observation_weights(weights, table: Table) -> Float[np.ndarray, " n"] | None:
+def _checked_chunks(x: Stream) -> Callable:
+    """The chunks of a stream, each checked for values that are missing or infinite."""
+
+    def chunks():
+        start = 0
+        for chunk in x.chunks():
+            if not np.isfinite(chunk).all():
+                row, column = np.argwhere(~np.isfinite(chunk))[0]
+                what = "a missing" if np.isnan(chunk[row, column]) else "an infinite"
+                raise ValueError(
+                    f"'{x.path}' has {what} value in row {start + row + 1} of column '{x.features[column]}'; "
+                    "leave such rows out of a stream, or fit an array in memory, where missing values are marginalised"
+                )
+            start += len(chunk)
+            yield chunk
+
+    return chunks
+
+
+def _observation_weights(weights, n: int) -> Float[np.ndarray, " n"] | None:
     """Weights of the observations, one number a row."""
     if weights is None:
         return None
-    n = len(table.values)
     try:
         c = np.asarray(weights, np.float64)
     except (TypeError, ValueError):
@@ -69,39 +130,37 @@ def observation_weights(weights, table: Table) -> Float[np.ndarray, " n"] | None
     return c
 
 
-def check_scale(table: Table, units: Scaling) -> None:
+def _check_scale(features: tuple[str, ...], units: Scaling) -> None:
     """Refuse units in which a variance would be no number."""
-    for name, scale in zip(table.features, np.asarray(units.scale), strict=True):
+    for name, scale in zip(features, np.asarray(units.scale), strict=True):
         if not _SMALLEST < scale < 1 / _SMALLEST:
             raise ValueError(f"column '{name}' varies by {scale:.1e}, whose square is no number; give it in other units")
 
 
-def recording_steps(model: Mixture | Callable, table: Table, units: Scaling, rows: np.ndarray) -> Float[np.ndarray, " d"]:
-    """Recording step of each feature in the units of the data: declared by the model, or seen in the data."""
-    components = model.components if isinstance(model, Mixture) else None
-    declared = components.recording_step if isinstance(components, Gaussian) else None
-    if declared is None:
-        return scaling.recording_steps(rows, units)
-    d = len(table.features)
+def _declared_steps(declared: float | tuple[float, ...], features: tuple[str, ...]) -> Float[np.ndarray, " d"]:
+    """Recording step of each feature, in the units of the data, as the model declares it."""
+    d = len(features)
     if np.ndim(declared) and np.shape(declared) != (d,):
         raise ValueError(
-            f"recording_step has {np.size(declared)} entries, and the data have {d} columns: {', '.join(table.features)}"
+            f"recording_step has {np.size(declared)} entries, and the data have {d} columns: {', '.join(features)}"
         )
     return np.broadcast_to(np.asarray(declared, float), (d,))
 
 
-def warn_of_columns(table: Table, rows: np.ndarray, units: Scaling, own: bool, steps: np.ndarray) -> None:
-    """Say which columns are constant in the ``rows`` that count, collinear, or rounded under a model without a floor."""
+def _warn_of_columns(
+    features: tuple[str, ...], rows: np.ndarray, units: Scaling, has_floor: bool, steps: Float[np.ndarray, " d"]
+) -> None:
+    """Name the columns that are constant or collinear, or rounded under a model without a floor under its scales."""
     constant, collinear = scaling.degenerate_columns(rows, units)
 
     def names(columns):
-        return ", ".join(f"'{table.features[j]}'" for j in columns)
+        return ", ".join(f"'{features[j]}'" for j in columns)
 
     if constant:
         warnings.warn(f"no variation in {names(constant)}: it says nothing of clusters; leave it out", stacklevel=5)
     if collinear:
         warnings.warn(f"columns {names(collinear)} are linear combinations of each other; leave one out", stacklevel=5)
-    if not own and steps.any():
+    if not has_floor and steps.any():
         warnings.warn(
             f"values of {names(np.flatnonzero(steps))} repeat, and a program of your own has no floor under its scales "
             "unless it declares one: a component can collapse onto the ties",
@@ -109,51 +168,56 @@ def warn_of_columns(table: Table, rows: np.ndarray, units: Scaling, own: bool, s
         )
 
 
-def beginning(start, table: Table, weights: np.ndarray | None, units: Scaling, k: int) -> Parameters:
-    """Where to begin: from means (k, d), a label for each row (n,), or the draw of highest log posterior of another tree.
-
-    ``weights`` are the observation weights.
-    """
-    n, d = table.values.shape
+def start_mixture(start, data: Data, k: int) -> Mixture:
+    """Where to begin, standardised: at means (k, d), a label for each row (n,), or the best draw of another tree."""
+    d, n = len(data.features), data.n_counted if data.in_memory is None else len(data.in_memory)
     if isinstance(start, xr.DataTree):
-        return _of_tree(start, table.features, units, k)
-    c = np.ones(n) if weights is None else weights
+        return _of_tree(start, data.features, data.units, k)
     try:
-        given = np.asarray(start, np.float64)
+        array = np.asarray(start, np.float64)
     except (TypeError, ValueError):
-        given = np.empty(0)
-    if given.shape == (k, d) and np.isfinite(given).all():
-        means = jnp.asarray(units.standardise(given))
-        counted = np.flatnonzero(c)
-        some = counted[np.unique(np.linspace(0, len(counted) - 1, 10_000).astype(int))]
-        rows = np.nan_to_num(units.standardise(table.values[some]))
-        distance = np.average(np.square(rows[:, None, :] - np.asarray(means)[None]).sum(2).min(1), weights=c[some])
-        return around(means, jnp.asarray(distance))
-    if given.shape == (n,):
-        labels, which = np.unique(given, return_inverse=True)
+        array = np.empty(0)
+    if array.shape == (k, d) and np.isfinite(array).all():
+        means = data.units.standardise(array)
+        some = np.unique(np.linspace(0, len(data.counted) - 1, 10_000).astype(int))
+        rows = np.nan_to_num(data.units.standardise(data.counted[some]))
+        nearest = np.square(rows[:, None, :] - means[None]).sum(2).min(1)
+        distance = np.average(nearest, weights=data.counted_weights[some])
+        return around(jnp.asarray(means), jnp.asarray(distance))
+    x, c = data.in_memory, data.weights
+    if array.shape == (n,) and x is not None:
+        labels, which = np.unique(array, return_inverse=True)
         if not np.isfinite(labels).all():
-            raise ValueError(f"start has no label for row {np.flatnonzero(~np.isfinite(given))[0] + 1}; give every row one")
+            raise ValueError(f"start has no label for row {np.flatnonzero(~np.isfinite(array))[0] + 1}; give every row one")
         if len(labels) != k:
             raise ValueError(f"start has {len(labels)} different labels, and the model has {k} components")
-        x = np.where(c[:, None] > 0, np.nan_to_num(units.standardise(table.values)), 0.0)
-        return from_labels(jnp.asarray(x), jnp.asarray(c), jnp.asarray(which), k)
+        c = np.ones(n) if c is None else c
+        standard = np.where(c[:, None] > 0, np.nan_to_num(data.units.standardise(x)), 0.0)
+        return from_labels(jnp.asarray(standard), jnp.asarray(c), jnp.asarray(which), k, Dense)
+    labels_too = "" if x is None else f", one numeric label for each of the {n} rows,"
     raise ValueError(
-        f"start must be finite means of shape ({k}, {d}), one numeric label for each of the {n} rows, or another fit's tree, "
-        f"not {type(start).__name__}{f' of shape {given.shape}' if given.size else ''}"
+        f"start must be finite means of shape ({k}, {d}){labels_too} or another fit's tree, "
+        f"not {type(start).__name__}{f' of shape {array.shape}' if array.size else ''}"
     )
 
 
-def _of_tree(tree: xr.DataTree, features: tuple[str, ...], units: Scaling, k: int) -> Parameters:
+def _of_tree(tree: xr.DataTree, features: tuple[str, ...], units: Scaling, k: int) -> Mixture:
     d = len(features)
-    mixture, own = parameters(tree)
-    if mixture.means.shape[1:] != (k, d):
-        there = "{} components of {} features".format(*mixture.means.shape[1:])
-        raise ValueError(f"start is a tree with {there}, and the model has {k} components of {d} features")
+    mixtures, own = parameters(tree)
+    if not isinstance(mixtures.components, Gaussians):
+        raise ValueError("start is a tree whose components are not Gaussian; give means, or a label for each row")
+    if mixtures.components.means.shape[1:] != (k, d):
+        found = "{} components of {} features".format(*mixtures.components.means.shape[1:])
+        raise ValueError(f"start is a tree with {found}, and the model has {k} components of {d} features")
     stats = tree["sample_stats"] if "sample_stats" in tree.children else mixtures_of(tree)
-    best = int(stats["lp"].to_numpy().argmax()) if "lp" in stats else len(mixture.means) - 1
-    log_w, mu, L = own.out_of(jax.tree.map(lambda a: np.asarray(a)[best], mixture))
+    best = int(stats["lp"].to_numpy().argmax()) if "lp" in stats else len(mixtures.log_weights) - 1
+    mixture = own.out_of(jax.tree.map(lambda a: np.asarray(a)[best], mixtures))
     names = features_of(tree)
-    if set(names) == set(features):  # by name, the order may be another
+    if set(names) == set(features) and names != features:  # by name, the order may be another
         place = [names.index(name) for name in features]
-        mu, L = mu[:, place], np.linalg.cholesky((L @ np.swapaxes(L, -1, -2))[:, place][:, :, place])
-    return units.into(Parameters(log_w, mu, L))
+        g = converted(mixture, Dense, False).components
+        assert isinstance(g, Gaussians)
+        assert isinstance(g.factor, Dense)
+        sigma = np.asarray(g.factor.L @ np.swapaxes(g.factor.L, -1, -2))[:, place][:, :, place]
+        mixture = mixture._replace(components=Gaussians(np.asarray(g.means)[:, place], Dense(np.linalg.cholesky(sigma))))
+    return units.into(mixture)

@@ -6,24 +6,36 @@ Import it as ``from bgmm import models``.
 from __future__ import annotations
 
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior, Geometric, NegativeBinomial, Poisson, Uniform
+from bgmm.models.diagonal import Diagonal
 from bgmm.models.gaussian import Gaussian
-from bgmm.models.hyperpriors import Concentration, F, Gamma
+from bgmm.models.hyperpriors import Concentration, F, Gamma, Hyperprior
 from bgmm.models.mixture import Mixture
-from bgmm.models.weights import Dirichlet, RandomK, StickBreaking
+from bgmm.models.spherical import Spherical
+from bgmm.models.weights import Dirichlet, RandomK, StickBreaking, SymmetricDirichlet
+from bgmm.program.family import About, Family
+from bgmm.program.weights_prior import WeightsPrior
 
 __all__ = [
+    "About",
     "BetaNegativeBinomial",
+    "CountPrior",
+    "Diagonal",
     "Dirichlet",
     "F",
+    "Family",
     "Gamma",
     "Gaussian",
     "Geometric",
+    "Hyperprior",
     "Mixture",
     "NegativeBinomial",
     "Poisson",
     "RandomK",
+    "Spherical",
     "StickBreaking",
+    "SymmetricDirichlet",
     "Uniform",
+    "WeightsPrior",
     "dirichlet_process",
     "finite",
     "random_k",
@@ -31,12 +43,15 @@ __all__ = [
 ]
 
 
-def finite(n_components: int, *, concentration: Concentration = 1.0, **components) -> Mixture:
-    """A mixture of a given number of Gaussians: Dirichlet weights, Normal means, LogNormal scales, LKJ correlations.
+def finite(n_components: int, *, concentration: Concentration = 1.0, components: Family | None = None, **options) -> Mixture:
+    """A mixture of a given number of components: Dirichlet weights, Normal means, LogNormal scales, LKJ correlations.
 
-    ``concentration`` is that of the weights (``Dirichlet``); other options are fields of ``Gaussian``.
+    :param n_components: K.
+    :param concentration: that of the weights (``Dirichlet``).
+    :param components: the family, such as ``models.Diagonal()`` or one of your own; by default ``models.Gaussian``.
+    :param options: fields of ``Gaussian``, where no family is given.
     """
-    return Mixture(Dirichlet(n_components, concentration), Gaussian(**components))
+    return Mixture(Dirichlet(n_components, concentration), _family(components, options))
 
 
 def random_k(
@@ -45,13 +60,13 @@ def random_k(
     concentration: Concentration | None = None,
     dynamic: bool = True,
     max_components: int = 20,
-    **components,
+    components: Family | None = None,
+    **options,
 ) -> Mixture:
-    """A mixture of an unknown number of Gaussians: a prior on K, and given K the same components as ``finite``.
+    """A mixture of an unknown number of components: a prior on K, and given K the same components as ``finite``.
 
-    The first four are those of ``RandomK``; other options are fields of ``Gaussian``. By default K - 1 is
-    BetaNegativeBinomial(1, 4, 3) and the weights are Dirichlet(alpha / K) with alpha ~ F(6, 3), as in Fruehwirth-Schnatter,
-    Malsiner-Walli and Gruen (2021).
+    The first four are those of ``RandomK``, the others as in ``finite``. By default K - 1 is BetaNegativeBinomial(1, 4, 3) and
+    the weights are Dirichlet(alpha / K) with alpha ~ F(6, 3), as in Fruehwirth-Schnatter, Malsiner-Walli and Gruen (2021).
     """
     weights = RandomK(
         BetaNegativeBinomial() if count is None else count,
@@ -59,21 +74,35 @@ def random_k(
         dynamic,
         max_components,
     )
-    return Mixture(weights, Gaussian(**components))
+    return Mixture(weights, _family(components, options))
 
 
-def sparse(n_components: int = 10, *, concentration: Concentration = 0.01, **components) -> Mixture:
+def sparse(
+    n_components: int = 10, *, concentration: Concentration = 0.01, components: Family | None = None, **options
+) -> Mixture:
     """An overfitted mixture whose small concentration leaves components empty that the data do not need.
 
     Malsiner-Walli, Fruehwirth-Schnatter and Gruen (2016): the number of occupied components then tells the number of
-    clusters. ``concentration=Gamma(10, 10 * n_components)`` is their prior for it. Other options are fields of ``Gaussian``.
+    clusters. ``concentration=Gamma(10, 10 * n_components)`` is their prior for it. The others are as in ``finite``.
     """
-    return Mixture(Dirichlet(n_components, concentration), Gaussian(**components))
+    return Mixture(Dirichlet(n_components, concentration), _family(components, options))
 
 
-def dirichlet_process(n_components: int = 20, *, concentration: Concentration = 1.0, **components) -> Mixture:
-    """A Dirichlet process mixture of Gaussians, its sticks cut off after ``n_components`` (``StickBreaking``).
+def dirichlet_process(
+    n_components: int = 20, *, concentration: Concentration = 1.0, components: Family | None = None, **options
+) -> Mixture:
+    """A Dirichlet process mixture, its sticks cut off after ``n_components`` (``StickBreaking``).
 
-    Other options are fields of ``Gaussian``.
+    The others are as in ``finite``.
     """
-    return Mixture(StickBreaking(n_components, concentration), Gaussian(**components))
+    return Mixture(StickBreaking(n_components, concentration), _family(components, options))
+
+
+def _family(components: Family | None, options: dict) -> Family:
+    """The family, or ``Gaussian`` with these options."""
+    if components is None:
+        return Gaussian(**options)
+    if options:
+        name = next(iter(options))
+        raise ValueError(f"{name} cannot be given beside components=; give options of a family to the family itself")
+    return components

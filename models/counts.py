@@ -1,14 +1,26 @@
-"""Priors on a number of components, each a distribution of K - 1 = 0, 1, 2, ...: of those above the first."""
+"""Priors on the number of components K, each a distribution of K - 1 = 0, 1, 2, ...
+
+Any frozen dataclass with a method ``log_prob`` serves (``CountPrior``).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from bgmm.core.checks import check_between, check_positive
+
+
+@runtime_checkable
+class CountPrior(Protocol):
+    """A prior on the number of components."""
+
+    def log_prob(self, above: Float[Array, " k"]) -> Float[Array, " k"]:
+        """log p(K) up to a constant, of each number of components above one, K - 1."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,3 @@ class BetaNegativeBinomial:
 def _log_beta(a, b):
     """log B(a, b); JAX's own is right to six digits only."""
     return gammaln(a) + gammaln(b) - gammaln(a + b)
-
-
-CountPrior = Uniform | Geometric | Poisson | NegativeBinomial | BetaNegativeBinomial

@@ -1,4 +1,7 @@
-"""Priors over the concentration of the weights."""
+"""Priors over the concentration of the weights.
+
+Any frozen dataclass with a method ``distribution()`` serves (``Hyperprior``).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from bgmm.core.checks import check_positive
+from bgmm.core.checks import check_positive, is_number
+from bgmm.program.weights_prior import Hyperprior
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,20 @@ class Gamma:
         return dist.Gamma(self.shape, self.rate)
 
 
-Concentration = float | F | Gamma
+Concentration = float | Hyperprior
 
 
 def check_concentration(value: object) -> None:
     """Insist on a number above zero or a prior over such numbers."""
-    if not isinstance(value, F | Gamma):
-        check_positive("concentration", value)
+    if not isinstance(value, Hyperprior) and not (is_number(value) and value > 0):
+        raise ValueError(
+            "concentration must be above 0, or a prior with a method distribution() such as models.Gamma(1.0, 1.0), "
+            f"not {value!r}"
+        )
 
 
 def declare_concentration(value: Concentration) -> Float[Array, ""]:
     """The number itself, or a draw of the site ``concentration``: inside a NumPyro program only."""
-    if isinstance(value, F | Gamma):
+    if isinstance(value, Hyperprior):
         return numpyro.sample("concentration", value.distribution())
     return jnp.asarray(float(value))

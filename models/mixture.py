@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpyro
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from bgmm.core import gaussian
-from bgmm.core.distributions import GaussianMixture
-from bgmm.core.gaussian import AnyArray, Parameters
-from bgmm.core.slots import Family, Weights
+from bgmm.core.factor import AnyArray
 from bgmm.models.gaussian import Gaussian
-from bgmm.models.weights import Dirichlet, RandomK, StickBreaking
+from bgmm.program.distributions import ComponentMixture
+from bgmm.program.family import About, Family
+from bgmm.program.weights_prior import WeightsPrior
 
 
 @dataclass(frozen=True)
@@ -22,37 +21,30 @@ class Mixture:
 
     .. math::
         w &\sim \text{weights} \\
-        \mu_k, \Sigma_k &\sim \text{components} \\
-        z_n &\sim \mathrm{Categorical}(w), \qquad x_n \sim \mathcal N(\mu_{z_n}, \Sigma_{z_n})
+        \theta_k &\sim \text{components} \\
+        z_n &\sim \mathrm{Categorical}(w), \qquad x_n \sim p(\cdot \mid \theta_{z_n})
 
-    in which the assignments z are summed out: x_n is observed from sum_k w_k N(mu_k, Sigma_k). An instance is a NumPyro
+    in which the assignments z are summed out: x_n is observed from sum_k w_k p(x | theta_k). An instance is a NumPyro
     program of one argument, the rows (n, d).
 
-    :param weights: prior over the weights, and with it the number of components.
-    :param components: prior over means and covariances: ``Gaussian``, or a family of your own (``Family``).
+    :param weights: prior over the weights and the number of components: one of ``bgmm.models``, or your own (``WeightsPrior``).
+    :param components: prior over the components: ``Gaussian``, ``Diagonal``, ``Spherical``, or your own (``Family``).
     """
 
-    weights: Dirichlet | RandomK | StickBreaking
+    weights: WeightsPrior
     components: Family = field(default_factory=Gaussian)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.weights, Weights):
-            raise ValueError(f"weights must be a prior such as models.Dirichlet(3), not {self.weights!r}")
-        if not isinstance(self.components, Family):
+        if isinstance(self.weights, type) or not isinstance(self.weights, WeightsPrior):
+            raise ValueError(f"weights must be a prior such as models.Dirichlet(3) (models.WeightsPrior), not {self.weights!r}")
+        if isinstance(self.components, type) or not isinstance(self.components, Family):
             raise ValueError(f"components must be a family such as models.Gaussian(), not {self.components!r}")
 
     def __call__(self, rows: Float[AnyArray, "n d"], recording_step: Float[AnyArray, " d"] | None = None) -> None:
         """Declare the model of ``rows``; ``recording_step`` is in their units, none unless given."""
         n, d = rows.shape
-        step = jnp.zeros(d) if recording_step is None else jnp.asarray(recording_step)
+        about = About(jnp.zeros(d) if recording_step is None else jnp.asarray(recording_step))
         w = self.weights.declare()
-        means, scale_tril = self.components.declare(self.weights.size, step)
+        components = self.components.declare(self.weights.size, about)
         with numpyro.plate("observation", n):
-            numpyro.sample("x", GaussianMixture(w, means, scale_tril), obs=rows)
-
-    def maximum_likelihood(self, statistics: Float[Array, "k p"], recording_step: Float[Array, " d"]) -> Parameters:
-        """The mixture that maximises <statistics, eta> with the priors ignored: EM's closed M-step."""
-        counts = gaussian.moments(statistics)[0]
-        w = jnp.maximum(counts / counts.sum(), jnp.finfo(counts.dtype).tiny)
-        assert isinstance(self.components, Gaussian)  # fit asks no other family
-        return Parameters(jnp.log(w), *self.components.maximum_likelihood(statistics, recording_step))
+            numpyro.sample("x", ComponentMixture(w, components), obs=rows)

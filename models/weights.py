@@ -1,30 +1,73 @@
-"""Priors over the mixing weights; they own the number of components."""
+"""Priors over the mixing weights, and with them over the number of components (``WeightsPrior``)."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
+from bgmm.core import partitions
 from bgmm.core.checks import check_count
-from bgmm.core.weights import Count, Law, PaddedDirichlet, Sticks
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior
 from bgmm.models.hyperpriors import Concentration, F, check_concentration, declare_concentration
+from bgmm.program.weights import Count, PaddedDirichlet, Sticks
+
+
+class SymmetricDirichlet(ABC):
+    r"""What all weights priors share whose weights are symmetric Dirichlet given K and the concentration.
+
+    .. math:: w \mid K, \alpha \sim \mathrm{Dirichlet}(\gamma, \ldots, \gamma), \qquad \gamma = \gamma(\alpha, K)
+
+    A subclass is a frozen dataclass that adds ``dirichlet_parameter``, which is gamma, and from ``WeightsPrior`` ``size``,
+    ``size_is_bound``, ``concentration``, ``log_prior_k`` and ``declare``.
+    """
+
+    @abstractmethod
+    def dirichlet_parameter(self, concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
+        """Gamma, for ``k`` components."""
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether p(w | alpha, K) is the same for every order of the components."""
+        return True
+
+    def log_density(self, log_w: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""]) -> Float[Array, ""]:
+        """Log density of the first K - 1 weights."""
+        return PaddedDirichlet(self.dirichlet_parameter(concentration, k), k, log_w.shape[0]).log_density(log_w)
+
+    def log_partition(self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
+        """Log probability of a partition with these counts (``core.partitions``)."""
+        return partitions.dirichlet_log_partition(counts, self.dirichlet_parameter(concentration, k), k)
+
+    def new_component(
+        self, n: Num[Array, ""], occupied: Num[Array, ""], concentration: Float[Array, ""], k: Num[Array, ""]
+    ) -> Float[Array, ""]:
+        """Probability that row n + 1 opens a new component: gamma (K - K+) / (n + gamma K)."""
+        gamma = self.dirichlet_parameter(concentration, k)
+        return gamma * jnp.maximum(k - occupied, 0) / (n + gamma * k)
+
+    def draw_log_weights(
+        self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""], *, key: Array
+    ) -> Float[Array, " m"]:
+        """Logarithms of w ~ Dirichlet(gamma + n_1, ..., gamma + n_K)."""
+        return partitions.dirichlet_log_weights(counts, self.dirichlet_parameter(concentration, k), k, key=key)
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(SymmetricDirichlet):
     r"""A fixed number of components, their weights symmetric Dirichlet.
 
     .. math:: w \sim \mathrm{Dirichlet}(\alpha, \ldots, \alpha)
 
     :param n_components: K, the number of terms of the mixture.
-    :param concentration: alpha, a number or a prior (``F``, ``Gamma``). The default 1 is uniform on the simplex: it says
-        nothing of the clusters' sizes, and lets the data empty a component. Well above 1 pulls the weights towards 1 / K; well
-        below 1 favours few occupied components.
+    :param concentration: alpha, a number or a prior (``F``, ``Gamma``, any ``Hyperprior``). The default 1 is uniform on the
+        simplex: it says nothing of the clusters' sizes, and lets the data empty a component. Well above 1 pulls the weights
+        towards 1 / K; well below 1 favours few occupied components.
     """
 
     n_components: int
@@ -36,28 +79,87 @@ class Dirichlet:
 
     @property
     def size(self) -> int:
-        """Places for components."""
+        """The number of components."""
         return self.n_components
 
     @property
-    def law(self) -> Law:
-        """How the weights follow from the concentration."""
-        return "static"
+    def size_is_bound(self) -> bool:
+        """All components exist."""
+        return False
 
-    def log_prior_k(self) -> Float[Array, " k"]:
+    def dirichlet_parameter(self, concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
+        """Alpha."""
+        return concentration
+
+    def log_prior_k(self) -> Float[Array, " m"]:
         """Log prior probability of each number of components, 1 .. size."""
-        return _certain(self.size)
+        return _fixed(self.size)
 
-    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> PaddedDirichlet:
-        """Of the weights, given the concentration."""
-        return PaddedDirichlet(concentration, k, self.size)
-
-    def declare(self) -> Float[Array, " k"]:
+    def declare(self) -> Float[Array, " m"]:
         """Sample the weights: inside a NumPyro program only."""
         if self.n_components == 1:
             return jnp.ones(1)
         concentration = declare_concentration(self.concentration)
         return numpyro.sample("weights", dist.Dirichlet(jnp.broadcast_to(concentration, (self.n_components,))))
+
+
+@dataclass(frozen=True)
+class RandomK(SymmetricDirichlet):
+    r"""An unknown number of components, their weights symmetric Dirichlet given that number.
+
+    .. math::
+        K &\sim \text{count}, \text{ up to } \mathtt{max\_components} \\
+        w \mid K &\sim \mathrm{Dirichlet}(\gamma_K, \ldots, \gamma_K), \qquad
+        \gamma_K = \alpha / K \text{ (dynamic) or } \alpha \text{ (static)}
+
+    :param count: prior on K, shifted to start at 1: ``Uniform``, ``Geometric``, ``Poisson``, ``NegativeBinomial``, the
+        default ``BetaNegativeBinomial(1, 4, 3)``, under which few components are likely and many possible, or any
+        ``CountPrior``.
+    :param concentration: alpha, a number or a prior (``F``, ``Gamma``, any ``Hyperprior``).
+    :param dynamic: whether alpha is shared out among the components, so that more of them leave no more occupied
+        (Fruehwirth-Schnatter, Malsiner-Walli and Gruen 2021); Richardson and Green (1997) have static weights.
+    :param max_components: the largest K. Time and memory grow with it.
+    """
+
+    count: CountPrior = field(default_factory=BetaNegativeBinomial)
+    concentration: Concentration = field(default_factory=F)
+    dynamic: bool = True
+    max_components: int = 20
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.count, CountPrior):
+            raise ValueError(
+                f"count must be a prior with a method log_prob(above) such as models.Poisson(1.0), not {self.count!r}"
+            )
+        check_concentration(self.concentration)
+        check_count("max_components", self.max_components)
+        if not isinstance(self.dynamic, bool):
+            raise ValueError(f"dynamic must be True or False, not {self.dynamic!r}")
+
+    @property
+    def size(self) -> int:
+        """The largest number of components."""
+        return self.max_components
+
+    @property
+    def size_is_bound(self) -> bool:
+        """More components than rows are only possible."""
+        return True
+
+    def dirichlet_parameter(self, concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
+        """Alpha / K or alpha."""
+        return concentration / k if self.dynamic else concentration
+
+    def log_prior_k(self) -> Float[Array, " m"]:
+        """Log prior probability of each number of components, 1 .. size, up to a constant."""
+        with jax.ensure_compile_time_eval():  # a constant of compiled programs, whatever library the prior is written in
+            return jnp.asarray(self.count.log_prob(jnp.arange(self.size, dtype=float)))
+
+    def declare(self) -> Float[Array, " m"]:
+        """Sample K and the weights, zero for components beyond K: inside a NumPyro program only."""
+        concentration = declare_concentration(self.concentration)
+        k = numpyro.sample("n_components", Count(self.log_prior_k()))
+        return numpyro.sample("weights", PaddedDirichlet(self.dirichlet_parameter(concentration, k), k, self.size))
 
 
 @dataclass(frozen=True)
@@ -73,8 +175,8 @@ class StickBreaking:
     the sticks off, which differs by N exp(-(K - 1) / alpha), about: give K well above alpha log N. Where draws occupy all
     components, a warning says so.
 
-    :param n_components: K, places for components.
-    :param concentration: alpha, a number or a prior (``F``, ``Gamma``).
+    :param n_components: K, the number of components after which the process is cut off.
+    :param concentration: alpha, a number or a prior (``F``, ``Gamma``, any ``Hyperprior``).
     """
 
     n_components: int = 20
@@ -86,82 +188,49 @@ class StickBreaking:
 
     @property
     def size(self) -> int:
-        """Places for components."""
+        """The largest number of components."""
         return self.n_components
 
     @property
-    def law(self) -> Law:
-        """How the weights follow from the concentration."""
-        return "process"
+    def size_is_bound(self) -> bool:
+        """More components than rows are only possible."""
+        return True
 
-    def log_prior_k(self) -> Float[Array, " k"]:
+    @property
+    def exchangeable(self) -> bool:
+        """The first sticks tend to be the longest."""
+        return False
+
+    def log_prior_k(self) -> Float[Array, " m"]:
         """Log prior probability of each number of components, 1 .. size."""
-        return _certain(self.size)
+        return _fixed(self.size)
 
-    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> Sticks:
-        """Of the weights, given the concentration."""
-        return Sticks(concentration, self.size)
-
-    def declare(self) -> Float[Array, " k"]:
+    def declare(self) -> Float[Array, " m"]:
         """Sample the weights: inside a NumPyro program only."""
         return numpyro.sample("weights", Sticks(declare_concentration(self.concentration), self.size))
 
+    def log_density(self, log_w: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""]) -> Float[Array, ""]:
+        """Log density of all weights but the last."""
+        return Sticks(concentration, self.size).log_density(log_w)
 
-@dataclass(frozen=True)
-class RandomK:
-    r"""An unknown number of components, their weights symmetric Dirichlet given that number.
+    def log_partition(self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
+        """Log probability of a partition with these counts under the whole process (``core.partitions``)."""
+        log_p = partitions.process_log_partition(counts, concentration)
+        return jnp.where(k >= (counts > 0).sum(), log_p, -jnp.inf)
 
-    .. math::
-        K &\sim \text{count}, \text{ up to } \mathtt{max\_components} \\
-        w \mid K &\sim \mathrm{Dirichlet}(\gamma_K, \ldots, \gamma_K), \qquad
-        \gamma_K = \alpha / K \text{ (dynamic) or } \alpha \text{ (static)}
+    def new_component(
+        self, n: Num[Array, ""], occupied: Num[Array, ""], concentration: Float[Array, ""], k: Num[Array, ""]
+    ) -> Float[Array, ""]:
+        """Probability that row n + 1 opens a new component: alpha / (n + alpha) while K+ < K."""
+        return concentration * (occupied < k) / (n + concentration)
 
-    :param count: prior on K, shifted to start at 1: ``Uniform``, ``Geometric``, ``Poisson``, ``NegativeBinomial`` or the
-        default ``BetaNegativeBinomial(1, 4, 3)``, under which few components are likely and many possible.
-    :param concentration: alpha, a number or a prior (``F``, ``Gamma``).
-    :param dynamic: whether alpha is shared out among the components, so that more of them leave no more occupied
-        (Fruehwirth-Schnatter, Malsiner-Walli and Gruen 2021); Richardson and Green (1997) have static weights.
-    :param max_components: the largest K. Time and memory grow with it.
-    """
-
-    count: CountPrior = field(default_factory=BetaNegativeBinomial)
-    concentration: Concentration = field(default_factory=F)
-    dynamic: bool = True
-    max_components: int = 20
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.count, CountPrior):
-            raise ValueError(f"count must be a prior such as models.Poisson(1.0), not {self.count!r}")
-        check_concentration(self.concentration)
-        check_count("max_components", self.max_components)
-        if not isinstance(self.dynamic, bool):
-            raise ValueError(f"dynamic must be True or False, not {self.dynamic!r}")
-
-    @property
-    def size(self) -> int:
-        """Places for components."""
-        return self.max_components
-
-    @property
-    def law(self) -> Law:
-        """How the weights follow from the concentration."""
-        return "dynamic" if self.dynamic else "static"
-
-    def log_prior_k(self) -> Float[Array, " k"]:
-        """Log prior probability of each number of components, 1 .. size, up to a constant."""
-        return self.count.log_prob(jnp.arange(self.size, dtype=float))
-
-    def given(self, concentration: Float[Array, ""], k: Int[Array, ""]) -> PaddedDirichlet:
-        """Of the weights, given the concentration and K."""
-        return PaddedDirichlet(concentration / k if self.dynamic else concentration, k, self.size)
-
-    def declare(self) -> Float[Array, " k"]:
-        """Sample K and the weights, zero for components beyond K: inside a NumPyro program only."""
-        concentration = declare_concentration(self.concentration)
-        k = numpyro.sample("n_components", Count(self.log_prior_k()))
-        return numpyro.sample("weights", self.given(concentration, k))
+    def draw_log_weights(
+        self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""], *, key: Array
+    ) -> Float[Array, " m"]:
+        """Logarithms of w ~ Dirichlet(n_1, ..., n_K+, alpha), whose last weight the empty components break up as sticks."""
+        return partitions.process_log_weights(counts, concentration, key=key)
 
 
-def _certain(k: int) -> Float[Array, " k"]:
+def _fixed(k: int) -> Float[Array, " k"]:
     """Log prior of 1, 2, ... components when there are k."""
     return jnp.where(jnp.arange(1, k + 1) == k, 0.0, -jnp.inf)

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from bgmm.core.gaussian import Parameters
+from bgmm.core.components import Mixture
+from bgmm.core.gaussians import Gaussians
+
+
+class Parameters(NamedTuple):
+    """A mixture of K Gaussians in D dimensions as plain arrays; leading axes are draws."""
+
+    log_weights: np.ndarray
+    means: np.ndarray
+    scale_tril: np.ndarray
+
+    @property
+    def mixture(self) -> Mixture:
+        """For the library."""
+        return Mixture(self.log_weights, Gaussians.dense(self.means, self.scale_tril))
 
 
 def random_mixture(rng: np.random.Generator, k: int, d: int, spread: float = 2.0, scale: float = 1.0) -> Parameters:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from bgmm.core.gaussian import Parameters
-from bgmm.tree import CLUSTER_DIMS, canonical, dataset
+from bgmm.tree.build import dataset, variables_of
+from tests.mixtures import Parameters
 
 
 def tree_of(mixture: Parameters, x: np.ndarray | None = None, also: tuple[str, ...] = ()) -> xr.DataTree:
     """A tree such as another program would make: weights, means, covariances and what else is named, and the data if given."""
     features = tuple(f"f{j}" for j in range(mixture.means.shape[-1]))
-    values = {name: value for name, value in canonical(mixture).items() if name in ("weights", "means", "covariances", *also)}
-    dims = {name: CLUSTER_DIMS[name] for name in values}
+    values, dims = (
+        {name: found for name, found in each.items() if name in ("weights", "means", "covariances", *also)}
+        for each in variables_of(mixture.mixture)
+    )
     groups = {"posterior": dataset(values, dims, features)}
     if x is not None:
         groups["observed_data"] = xr.Dataset({f: ("observation", c) for f, c in zip(features, x.T, strict=True)})

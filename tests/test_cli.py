@@ -118,7 +118,7 @@ def test_demo_writes_a_tree_and_its_picture(here, tmp_path, monkeypatch, capsys)
     assert call("demo", "-o", f"{tmp_path}/geyser.nc") == 0
     out, err = capsys.readouterr()
     assert "occupied components: " in out
-    assert f"the tree is in {tmp_path}/geyser.nc, the picture in {tmp_path}/geyser.png" in out
+    assert f"the tree is in {tmp_path}/geyser.nc, the plot in {tmp_path}/geyser.png" in out
     assert err == ""
     assert contents(tmp_path)["geyser.png"].startswith(b"\x89PNG")
     assert bgmm.load(tmp_path / "geyser.nc")["observed_data"].sizes["observation"] == 272

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+FAMILIES = (ROOT / "models" / "README.md").read_text()
 NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
 
 
@@ -28,6 +31,23 @@ def test_a_program_of_the_readers_own_is_fitted():
     bgmm = names["bgmm"]
     tree = bgmm.fit(names["my_model"], bgmm.galaxies().to_numpy() - 20, engine=bgmm.EM(n_starts=2), seed=0)
     assert tree["posterior"]["w"].shape == (1, 1, 2)
+
+
+def test_the_families_of_the_page_on_families_are_fitted():
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", FAMILIES, re.S):
+        with warnings.catch_warnings(action="ignore"):  # that the values repeat, as the page says
+            exec(compile(code, "models/README.md", "exec"), names)
+        tree = names["tree"]
+        assert bool(tree["sample_stats"]["converged"].all())
+        assert names["bgmm"].log_density(tree).shape == (272,)
+    assert {"means", "widths"} <= set(tree["posterior"].data_vars)
+
+
+def test_every_file_that_the_readme_links_to_is_there():
+    for text, folder in ((README, ROOT), (FAMILIES, ROOT / "models")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (folder / link).exists(), link
 
 
 def test_every_name_that_the_readme_mentions_is_there():

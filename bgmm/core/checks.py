@@ -1,4 +1,4 @@
-"""One check, and one sentence, for each kind of option."""
+"""Checks of options: each raises a ValueError with one sentence that names the option and its value."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import reprlib
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -13,46 +14,57 @@ import numpy as np
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
-    """Insist on a whole number of at least one (or another least)."""
+    """Require a whole number of at least ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {_shown(value)}")
 
 
 def check_positive(name: str, value: object) -> None:
-    """Insist on a finite number above zero."""
+    """Require a finite number above zero."""
     check_number(name, value)
     if not value > 0:  # type: ignore[operator]
         raise ValueError(f"{name} must be above 0, not {_shown(value)}")
 
 
 def check_not_negative(name: str, value: object) -> None:
-    """Insist on a finite number of at least zero."""
+    """Require a finite number of at least zero."""
     check_number(name, value)
     if value < 0:  # type: ignore[operator]
         raise ValueError(f"{name} must be 0 or more, not {_shown(value)}")
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether this is a finite number."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def check_number(name: str, value: object) -> None:
-    """Insist on a finite number."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+    """Require a finite number."""
+    if not is_number(value):
         raise ValueError(f"{name} must be a finite number, not {_shown(value)}")
 
 
 def check_between(name: str, value: object, low: float, high: float) -> None:
-    """Insist on a number strictly between two others."""
+    """Require a finite number strictly between ``low`` and ``high``."""
     check_number(name, value)
     if not low < value < high:  # type: ignore[operator]
         raise ValueError(f"{name} must be between {low:g} and {high:g}, not {_shown(value)}")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Require True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, not {_shown(value)}")
+
+
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Insist on one of a few names."""
+    """Require one of the ``choices``."""
     if value not in (choices := list(choices)):
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {_shown(value)}")
 
 
 def random_key(seed: object) -> jax.Array:
-    """A JAX key from what a user gives as a seed: a whole number or a key."""
+    """A JAX key from a user's seed, which is a whole number or a JAX key."""
     if isinstance(seed, jax.Array) and seed.shape == () and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
         return seed
     if isinstance(seed, jax.Array) and seed.shape == (2,) and seed.dtype == jnp.uint32:
@@ -63,10 +75,10 @@ def random_key(seed: object) -> jax.Array:
 
 
 def numpy_generator(key: jax.Array) -> np.random.Generator:
-    """NumPy's random numbers for a JAX key."""
+    """A NumPy random generator that is seeded with a JAX key."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
 def _shown(value: object) -> str:
-    """A value on one line of an error."""
+    """A short representation of a value, on one line."""
     return " ".join(reprlib.repr(value).split())

@@ -1,8 +1,9 @@
-"""Blocks spread over the devices of this process, so that a pass uses all of them.
+"""Distribute blocks of rows over the devices of this process, so that a pass over the data uses all of them.
 
-JAX sees the cores of a machine as one device, and runs a scan on one of them. Told before its first use that there are as
-many devices as cores, ``jax.config.update("jax_num_cpu_devices", 2)``, it lets each device scan blocks of its own; several
-accelerators are used in the same way. What is not a pass runs on every device alike, but for what ``map_on_each`` shares out.
+By default JAX treats the cores of a machine as one device and runs a scan on one core. After
+``jax.config.update("jax_num_cpu_devices", n)``, before the first use of JAX, each of n cores is a device that scans its part
+of the blocks. Several accelerators are used in the same way. Other computations run identically on every device, except for the
+items that ``map_on_each`` distributes.
 """
 
 from __future__ import annotations
@@ -15,37 +16,41 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-_LEAST = 24  # blocks for each device: with fewer, meeting after every pass costs more than it gains
+_MIN_BLOCKS = 24  # of each device: with fewer, the synchronisation after every pass costs more than it gains
 _AXIS = "device"
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Devices:
-    """The first ``n`` devices; a pytree without leaves, so that what is spread over them says so when it is compiled."""
+    """The first ``n`` devices. It is a static pytree: a function of arrays on other devices is compiled separately."""
 
     n: int = 1
 
     def spread(self, array: np.ndarray) -> Array:
-        """The array, each device holding its share of the first axis."""
+        """The array with its first axis divided among the devices."""
         return jax.device_put(array, NamedSharding(self._mesh, PartitionSpec(_AXIS)) if self.n > 1 else None)
 
     def on_each(self, function: Callable, *, summed: bool) -> Callable:
-        """``function(shared, split)`` on every device, with its share of the first axes of ``split``.
+        """``function(shared, split)`` on every device, with the device's part of the first axes of ``split``.
 
-        The results are added up, or joined along their first axes.
+        The results are summed over the devices if ``summed``, else concatenated along their first axes.
         """
         if self.n == 1:
             return function
-        share, whole = PartitionSpec(_AXIS), PartitionSpec()
+        divided, replicated = PartitionSpec(_AXIS), PartitionSpec()
 
-        def of_share(shared, split):
+        def on_one(shared, split):
             result = function(shared, split)
             return jax.lax.psum(result, _AXIS) if summed else result
 
-        # check_vma would have the scans' starting zeros marked as differing between devices
+        # check_vma would require that the zeros at which scans start are marked as different on each device
         return jax.shard_map(
-            of_share, mesh=self._mesh, in_specs=(whole, share), out_specs=whole if summed else share, check_vma=False
+            on_one,
+            mesh=self._mesh,
+            in_specs=(replicated, divided),
+            out_specs=replicated if summed else divided,
+            check_vma=False,
         )
 
     @property
@@ -54,19 +59,19 @@ class Devices:
 
 
 def for_blocks(n_blocks: int) -> Devices:
-    """The devices over which so many blocks are spread."""
-    return Devices(max(1, min(jax.local_device_count(), n_blocks // _LEAST)))
+    """The devices for ``n_blocks`` blocks."""
+    return Devices(max(1, min(jax.local_device_count(), n_blocks // _MIN_BLOCKS)))
 
 
 def map_on_each(function: Callable, arguments):
-    """``function`` of every item of ``arguments`` (along first axes), the items shared out among the devices.
+    """Map ``function`` over the first axes of ``arguments``, with the items distributed over the devices.
 
-    Each device takes its items in turn, so that what one can skip is not done for the sake of another; where they do not share
-    out evenly, the first are done twice.
+    Each device processes its items sequentially (``jax.lax.map``), so that an item with fewer iterations of a loop does not
+    wait for another item as it would under ``vmap``. Where the items do not divide evenly, the first ones are computed twice.
     """
     n_items = len(jax.tree.leaves(arguments)[0])
-    share = -(-n_items // jax.local_device_count())
-    n = -(-n_items // share)
-    arguments = jax.tree.map(lambda a: a[np.arange(n * share) % n_items], arguments)
+    n_each = -(-n_items // jax.local_device_count())
+    n = -(-n_items // n_each)
+    arguments = jax.tree.map(lambda a: a[np.arange(n * n_each) % n_items], arguments)
     results = Devices(n).on_each(lambda _, items: jax.lax.map(function, items), summed=False)(None, arguments)
     return jax.tree.map(lambda a: a[:n_items], results)

@@ -1,7 +1,6 @@
-"""Double precision where it is asked for, and nowhere else.
+"""Double precision inside the public functions, without a global setting.
 
-JAX computes in single precision unless told otherwise, which loses the log likelihood of data with an offset of 1e4.
-The switch is a context around each of our entry points, never a global setting.
+JAX computes in single precision by default, which is not enough for the log likelihood of data with an offset of 1e4.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import jax
 
 
 def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` with JAX in double precision while it runs."""
+    """``function`` with double precision enabled in JAX during the call."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:

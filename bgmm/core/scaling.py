@@ -1,23 +1,22 @@
-"""Centre and scale the data in float64 before anything else, find its recording step, and undo both exactly.
+"""Standardise the data in float64, transform mixtures between units, and detect recording steps and degenerate columns.
 
-Model units are what the declared program sees (standardised for our own models); the kernel always works on
-standardised rows, so that neither an offset nor a unit of the data costs digits.
+The kernel always works on standardised rows, so that neither an offset nor the unit of the data costs digits. A declared
+program may see the rows in other units: standardised for ``bgmm.models``, unchanged for a user's own program.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from bgmm.core.gaussian import AnyArray, Parameters
+from bgmm.core.components import Mixture
+from bgmm.core.factor import AnyArray
 
-RECORDING_SHARE = 0.4  # 1 / sqrt(2 pi): a Gaussian of this many steps is nowhere denser than one over the step
-
-
-CHUNK = 65_536  # rows that are looked at together, so that no second copy of the data is made
+RECORDING_SHARE = 0.4  # 1 / sqrt(2 pi): the density of a Gaussian with this scale, in steps, is at most one over the step
+CHUNK = 65_536  # rows that are processed at a time, so that no second copy of the data is made
 
 
 class Scaling(NamedTuple):
@@ -27,25 +26,16 @@ class Scaling(NamedTuple):
     scale: Float[AnyArray, " d"]
 
     def standardise(self, x: np.ndarray) -> np.ndarray:
-        """Rows in units of the scale about the centre."""
+        """Standardised rows: (x - centre) / scale."""
         return (x - np.asarray(self.centre)) / np.asarray(self.scale)
 
-    def into(self, mixture: Parameters) -> Parameters:
-        """A mixture stated in the units of x, for standardised x."""
-        return mixture._replace(
-            means=(mixture.means - self.centre) / self.scale, scale_tril=mixture.scale_tril / self.scale[:, None]
-        )
+    def into(self, mixture: Mixture) -> Mixture:
+        """Convert a mixture from the units of x to standardised units."""
+        return mixture.rescale(self.centre, self.scale)
 
-    def out_of(self, mixture: Parameters) -> Parameters:
-        """A mixture stated for standardised x, in the units of x."""
-        return mixture._replace(
-            means=mixture.means * self.scale + self.centre, scale_tril=mixture.scale_tril * self.scale[:, None]
-        )
-
-
-def identity(d: int) -> Scaling:
-    """The scaling that changes nothing."""
-    return Scaling(jnp.zeros(d), jnp.ones(d))
+    def out_of(self, mixture: Mixture) -> Mixture:
+        """Convert a mixture from standardised units to the units of x."""
+        return mixture.rescale(-self.centre / self.scale, 1 / self.scale)
 
 
 def scaling_of(x: np.ndarray, weights: np.ndarray | None = None) -> Scaling:
@@ -53,42 +43,62 @@ def scaling_of(x: np.ndarray, weights: np.ndarray | None = None) -> Scaling:
 
     ``weights`` are observation weights (n,): weight 2 counts as the row twice, weight 0 as its absence.
     """
-    each = [_centre_and_scale(column, weights) for column in x.T]  # column by column: no copy of all the data
-    return Scaling(*(np.array(values) for values in zip(*each, strict=True)))
+    return scaling_of_chunks(lambda: (x[start : start + CHUNK] for start in range(0, len(x), CHUNK)), weights)
 
 
-def _centre_and_scale(x: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"] | None) -> tuple[float, float]:
-    """Weighted mean and standard deviation of one feature."""
-    c = np.where(np.isnan(x), 0.0, 1.0 if weights is None else weights)
-    c /= max(c.sum(), np.finfo(float).tiny)
-    unit = np.max(np.where(c > 0, np.abs(x), 0.0))  # squares of y = x / unit neither overflow nor vanish
-    unit = unit if unit > 0 else 1.0
-    y = np.where(c > 0, x, 0.0) / unit
-    centre = c @ y
-    centre += c @ (y - centre)  # the second look removes the rounding of the first
-    scale = np.sqrt(c @ np.square(y - centre))
+def scaling_of_chunks(chunks: Callable[[], Iterable[np.ndarray]], weights: np.ndarray | None = None) -> Scaling:
+    """The same for rows that are not all in memory.
+
+    :param chunks: gives all rows, some (m, d) at a time; called three times, and none of the rows is kept.
+    """
+    unit = np.zeros(1)
+    for x, c in _weighted(chunks(), weights):
+        unit = np.maximum(unit, np.where(c > 0, np.abs(x), 0.0).max(axis=0))
+    unit = np.where(unit > 0, unit, 1.0)  # squares of y = x / unit neither overflow nor vanish
+    count, first = np.zeros(1), np.zeros(1)
+    for x, c in _weighted(chunks(), weights):
+        count, first = count + c.sum(axis=0), first + (c * np.where(c > 0, x / unit, 0.0)).sum(axis=0)
+    count = np.maximum(count, np.finfo(float).tiny)
+    centre = first / count
+    first, second = np.zeros(1), np.zeros(1)
+    for x, c in _weighted(chunks(), weights):
+        away = np.where(c > 0, x / unit - centre, 0.0)
+        first, second = first + (c * away).sum(axis=0), second + (c * np.square(away)).sum(axis=0)
+    correction = first / count  # the rounding of the first pass
+    scale = np.sqrt(np.maximum(second / count - np.square(correction), 0.0))
+    centre = centre + correction
     constant = scale <= 8 * np.finfo(float).eps * np.abs(centre)
-    return centre * unit, 1.0 if constant else scale * unit
+    return Scaling(centre * unit, np.where(constant, 1.0, scale * unit))
+
+
+def _weighted(chunks: Iterable[np.ndarray], weights: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each chunk with the weight of each of its values: that of the row, zero where missing."""
+    start = 0
+    for x in chunks:
+        c = 1.0 if weights is None else weights[start : start + len(x), None]
+        yield x, np.where(np.isnan(x), 0.0, c)
+        start += len(x)
 
 
 def recording_steps(x: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """Smallest gap between distinct values of each feature whose values repeat, else zero; in the units of x.
+    """The recording step of each feature, in the units of x: the smallest gap between distinct values.
 
-    Values closer than 1e-9 of the feature's scale count as equal: that is how 0.1 + 0.2 differs from 0.3.
+    It is zero for a feature without repeated values. Values that differ by less than 1e-9 of the feature's scale count as
+    equal, because 0.1 + 0.2 is not exactly 0.3.
     """
     steps = np.zeros(x.shape[1])
     for j, column in enumerate(x.T):
         values = np.sort(column[~np.isnan(column)])
         gaps = np.diff(values)
-        real = gaps > 1e-9 * np.asarray(scaling.scale)[j]
-        if real.any() and not real.all():
-            steps[j] = gaps[real].min()
+        distinct = gaps > 1e-9 * np.asarray(scaling.scale)[j]
+        if distinct.any() and not distinct.all():
+            steps[j] = gaps[distinct].min()
     return steps
 
 
 def degenerate_columns(x: np.ndarray, scaling: Scaling) -> tuple[list[int], list[int]]:
-    """Columns without variation, and columns that are linear combinations of each other, to rounding."""
-    first, second = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
+    """Columns that are constant, and columns that are linear combinations of each other, up to rounding."""
+    first, second = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))  # sums of moments
     for start in range(0, len(x), CHUNK):
         standard = np.nan_to_num(scaling.standardise(x[start : start + CHUNK]))
         first += standard.sum(axis=0)
@@ -101,5 +111,5 @@ def degenerate_columns(x: np.ndarray, scaling: Scaling) -> tuple[list[int], list
     covariances = (second / len(x) - np.outer(first, first) / len(x) ** 2)[np.ix_(varying, varying)]
     scales = np.sqrt(np.diagonal(covariances))
     values, vectors = np.linalg.eigh(covariances / np.outer(scales, scales))
-    tied = np.abs(vectors[:, values < 1e-10]).max(axis=1, initial=0.0) > 1e-3
-    return constant.tolist(), varying[tied].tolist()
+    collinear = np.abs(vectors[:, values < 1e-10]).max(axis=1, initial=0.0) > 1e-3
+    return constant.tolist(), varying[collinear].tolist()

@@ -1,1 +1,1 @@
-"""Where it comes from: tables out of files, arrays and DataFrames, and the examples that ship with the package."""
+"""Input data: tables from files, arrays and DataFrames, and the example data sets of the package."""

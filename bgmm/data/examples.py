@@ -1,4 +1,4 @@
-"""Data that ships with the package: two published sets of measurements on which mixtures have long been tried."""
+"""Example data sets of the package: two published sets of measurements that are standard tests of mixture models."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def old_faithful() -> pd.DataFrame:
 
 
 def galaxies() -> pd.DataFrame:
-    """Velocities of galaxies in the Corona Borealis region, which cluster if space has voids: 82 rows.
+    """Velocities of galaxies in the Corona Borealis region: 82 rows. Clusters of velocities are evidence for voids in space.
 
-    :return: ``velocity``, away from our own galaxy, in 1000 km/s.
+    :return: ``velocity`` of recession from our galaxy, in 1000 km/s.
 
     Source: Roeder 1990, "Density estimation with confidence sets exemplified by superclusters and voids in the
     galaxies", Journal of the American Statistical Association 85, 617-624, in the version used by Richardson and Green

@@ -1,4 +1,4 @@
-"""A table that is not yet read, and what its readers say of a column alike."""
+"""A table whose columns are parsed on demand, and two functions that all readers share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-_SHOWN = 40  # letters of a cell in a message
+_MAX_SHOWN = 40  # characters of a cell in a message
 
 
 class Source(NamedTuple):
-    """A table not yet read: its name in messages, and the numbers of the j-th column or why it has none."""
+    """A table whose columns are parsed on demand.
+
+    ``numbers(j)`` gives the values of column j as float64, or a sentence that says why they are not numbers. ``name`` is the
+    name of the table in messages.
+    """
 
     name: str
     n_rows: int
@@ -26,6 +30,6 @@ def counts_rows(values: np.ndarray) -> bool:
 
 
 def not_numbers(row: int, value: object) -> str:
-    """Why a column is none of numbers: the first value that is no number."""
+    """The sentence for a column with a value that is not a number; ``row`` is the first such row, from 0."""
     text = str(value)
-    return f"its values are not numbers (row {row + 1} has {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'!r})"
+    return f"its values are not numbers (row {row + 1} has {text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...'!r})"

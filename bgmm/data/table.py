@@ -1,7 +1,7 @@
-"""Rows and columns of numbers out of what a user has: a file, an array or a DataFrame.
+"""Tables of numbers from a user's file, array or DataFrame.
 
-What cannot be used is either skipped with a note (a column of text nobody asked for) or refused with one sentence that
-names the file, row or column and the way out. Row 1 is the first row of data.
+A column of text that was not requested is skipped with a note. Other unusable data raise a ValueError, whose sentence names the
+file, row or column and says what to do. Messages count rows from 1, the first row of data.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from bgmm.data.source import Source, counts_rows, not_numbers
 from bgmm.data.text import read_text
 
 RESERVED = ("chain", "draw", "cluster", "feature", "feature_bis", "observation")  # dimensions of the results
-_LISTED = 20  # column names in a message
+_MAX_LISTED = 20  # column names in a message
 _COMPLEX = "its values are complex; give real and imaginary parts as two columns"
-_UNNAMED = "Unnamed: 0"  # what pandas calls the row numbers that it wrote itself
+_UNNAMED = "Unnamed: 0"  # the name that pandas gives to a column of row numbers without a name
 
 
 class Table(NamedTuple):
-    """Values (n, d) in float64 with NaN where missing, the names of the d features, and sentences for the user."""
+    """Values (n, d) in float64 with NaN where missing, the names of the d features, and notes for the user."""
 
     values: np.ndarray
     features: tuple[str, ...]
@@ -35,21 +35,25 @@ class Table(NamedTuple):
 
 
 def unnamed(features: tuple[str, ...]) -> bool:
-    """Whether the features have no names but the x1, x2, ... given to those of an array."""
+    """Whether the features have the default names x1, x2, ..."""
     return list(features) == [f"x{j + 1}" for j in range(len(features))]
 
 
 def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = True) -> Table:
     """The numeric columns of an array or DataFrame.
 
-    :param x: array of shape (n, d), or (n,) for one feature; pandas or polars DataFrame; anything that NumPy takes.
-        The features of an array are named x1, x2, ...
-    :param columns: names of the features to use; by default all columns of numbers.
-    :param fitting: insist on two rows and on a value in every column, without which there is nothing to fit.
-    :raises ValueError: where the data cannot be used, in one sentence.
+    :param x: array of shape (n, d), or (n,) for one feature; pandas or polars DataFrame; anything that NumPy converts to
+        such an array. The features of an array are named x1, x2, ...
+    :param columns: names of the columns to use; by default all numeric columns.
+    :param fitting: whether the table is to be fitted, which needs at least two rows and a value in every column.
+    :raises ValueError: when the data cannot be used; the sentence says why and what to do.
     """
     import pandas as pd
 
+    from bgmm.data.stream import Stream
+
+    if isinstance(x, Stream):
+        raise ValueError("this needs rows in memory, and x is a stream; give some of its rows, such as x.read(0, 1000)")
     if isinstance(x, pd.Series):
         x = x.to_frame("x1" if x.name is None else x.name)
     elif not isinstance(x, pd.DataFrame) and hasattr(type(x), "__dataframe__"):
@@ -57,23 +61,23 @@ def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = Tr
             x = x.to_pandas()
         except ImportError as error:
             raise ValueError(f"{type(x).__name__} needs pyarrow to be read: pip install 'bgmm[parquet]'") from error
-    return _choose(_frame("the table", x) if isinstance(x, pd.DataFrame) else _array("the table", x), columns, fitting)
+    return _select(_frame("the table", x) if isinstance(x, pd.DataFrame) else _array("the table", x), columns, fitting)
 
 
 def read_table(path: str | Path, columns: Iterable[Any] | None = None, *, fitting: bool = True) -> Table:
-    """The numeric columns of a file: ``.npy``, ``.parquet``, or else text such as CSV.
+    """The numeric columns of a file: ``.npy``, ``.parquet``, or text such as CSV.
 
-    Separator (comma, semicolon, tab, pipe, white space), encoding, decimal comma and header are found out. The first
-    line is data, and the features are named x1, x2, ..., if all its cells are numbers or missing. Missing is an empty
-    cell or one of NA, N/A, NaN, null, none, ?, and a lone point.
+    The separator of a text file (comma, semicolon, tab, pipe, white space), its encoding, decimal comma and header are
+    detected. If all cells of the first line are numbers or missing, that line is data and the features are named x1, x2, ...
+    Missing values are empty cells and NA, N/A, NaN, null, none, ? and a single point.
 
-    :param columns: names of the features to use; by default all columns of numbers.
-    :param fitting: insist on two rows and on a value in every column, without which there is nothing to fit.
-    :raises ValueError: where the file cannot be used, in one sentence.
+    :param columns: names of the columns to use; by default all numeric columns.
+    :param fitting: whether the table is to be fitted, which needs at least two rows and a value in every column.
+    :raises ValueError: when the file cannot be used; the sentence says why and what to do.
     """
     name, readers = repr(str(path)), {".npy": _read_npy, ".parquet": _read_parquet}
     try:
-        with Path(os.path.expanduser(path)).open("rb") as file:  # unlike Path's own, it leaves an unknown ~user as it is
+        with Path(os.path.expanduser(path)).open("rb") as file:  # unlike Path.expanduser, it leaves an unknown ~user unchanged
             if not file.peek(1):
                 raise ValueError(f"{name} is empty")
             source = readers.get(Path(path).suffix.lower(), read_text)(name, file)
@@ -83,11 +87,11 @@ def read_table(path: str | Path, columns: Iterable[Any] | None = None, *, fittin
         raise ValueError(f"{name} is a folder; give a file") from error
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror or error}") from error
-    return _choose(source, columns, fitting)
+    return _select(source, columns, fitting)
 
 
-def _choose(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Table:
-    """The columns asked for, or all columns of numbers, with every check that files and arrays share."""
+def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Table:
+    """The wanted columns, or all numeric columns, with the checks that files and arrays share."""
     name, names, notes, kept = source.name, source.columns, list(source.notes), dict[str, np.ndarray]()
     if not names or source.n_rows == 0:
         raise ValueError(f"{name} has no {'rows' if names else 'columns'}")
@@ -117,7 +121,7 @@ def _choose(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Tabl
 
 
 def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
-    """The names asked for, all of which exist."""
+    """The names of the wanted columns, checked to exist."""
     names = [str(column) for column in wanted] if np.iterable(wanted) and not isinstance(wanted, str) else []
     if not names:
         raise ValueError(f"columns must be a list of names, such as [{source.columns[0]!r}], not {wanted!r}")
@@ -125,8 +129,8 @@ def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
     for column in names:
         if column not in source.columns:
             near = difflib.get_close_matches(column, source.columns, n=1)
-            listed = ", ".join(repr(c) for c in source.columns[:_LISTED])
-            more = f" and {len(source.columns) - _LISTED} more" if len(source.columns) > _LISTED else ""
+            listed = ", ".join(repr(c) for c in source.columns[:_MAX_LISTED])
+            more = f" and {len(source.columns) - _MAX_LISTED} more" if len(source.columns) > _MAX_LISTED else ""
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{source.name} has no column {column!r}, only {listed}{more}{hint}")
     return names
@@ -163,18 +167,18 @@ def _array(name: str, x: Any) -> Source:
     try:
         array = np.ma.filled(x.astype(float), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
         if array.dtype.kind == "U" and not isinstance(x, np.ndarray):
-            array = np.asarray(x, dtype=object)  # beside a text, NumPy turns numbers into texts as well
+            array = np.asarray(x, dtype=object)  # NumPy converts numbers to text if one value is text
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{name} must be an array of shape (n, d), and this {type(x).__name__} cannot be made one") from error
     if array.ndim not in (1, 2):
-        came = f"shape {array.shape}" if array.ndim else f"a single {type(x).__name__}"
-        raise ValueError(f"{name} must be an array of shape (n, d), or (n,) for one feature, not {came}")
+        received = f"shape {array.shape}" if array.ndim else f"a single {type(x).__name__}"
+        raise ValueError(f"{name} must be an array of shape (n, d), or (n,) for one feature, not {received}")
     array = array[:, None] if array.ndim == 1 else array
     return Source(name, len(array), [f"x{j + 1}" for j in range(array.shape[1])], lambda j: _numbers(array[:, j]))
 
 
 def _numbers(values: np.ndarray) -> np.ndarray | str:
-    """The values of one column as float64, or why they are none."""
+    """The values of one column as float64, or a sentence that says why they are not numbers."""
     if values.dtype.kind in "iuf":
         return values.astype(np.float64)
     if values.dtype.kind == "c":

@@ -1,4 +1,4 @@
-"""Rows and columns out of a text file such as CSV: encoding, separator, decimal mark and header are found out."""
+"""Tables from text files such as CSV; encoding, separator, decimal mark and header are detected."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import numpy as np
 from bgmm.data.source import Source, counts_rows, not_numbers
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "."}
-_SEPARATORS = (";", "\t", "|", ",", " ")  # the first of equals wins; " " stands for any white space
-_SAMPLE = 100  # rows from which separator and decimal mark are found out
+_SEPARATORS = (";", "\t", "|", ",", " ")  # among equally good ones the first is used; " " stands for any white space
+_MAX_TRIED = 100  # rows from which separator and decimal mark are detected
 
 
 def read_text(name: str, file: BinaryIO) -> Source:
-    """The columns of a text file: its cells as a rectangle, under a line of names or none."""
+    """The columns of a text file, with or without a line of names."""
     text = _decode(file.read())
     if "\0" in text:
         raise ValueError(f"{name} is not a text file; save the table as CSV, .npy or .parquet")
@@ -44,7 +44,7 @@ def read_text(name: str, file: BinaryIO) -> Source:
 
 
 def _decode(data: bytes) -> str:
-    """The text, in UTF-16 where a byte order mark says so, else in UTF-8, else in what Windows and old files use."""
+    """The text: UTF-16 where there is a byte order mark for it, else UTF-8, else the Windows code page 1252."""
     utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     for encoding in ["utf-16"] * utf16 + ["utf-8-sig", "cp1252"]:
         with contextlib.suppress(UnicodeDecodeError):
@@ -53,25 +53,25 @@ def _decode(data: bytes) -> str:
 
 
 def _layout(lines: list[str]) -> tuple[str, str]:
-    """Separator and decimal mark: those that cut most rows alike and make most cells numbers."""
+    """Separator and decimal mark with the largest share of rows of equal length times the share of cells that are numbers."""
     best, best_score = (",", "."), (0.0, 0.0)
     for separator in _SEPARATORS:
         try:
-            rows = [cells for _, cells in islice(_rows(lines, separator), _SAMPLE)]
+            rows = [cells for _, cells in islice(_rows(lines, separator), _MAX_TRIED)]
         except csv.Error:
             continue
-        width, alike = Counter(map(len, rows)).most_common(1)[0]
+        width, n_equal = Counter(map(len, rows)).most_common(1)[0]
         cells = [cell for row in rows for cell in row if cell]
         points = sum(_number(cell, ".") is not None for cell in cells)
         commas = sum(_number(cell, ",") is not None for cell in cells) if separator != "," else 0
-        score = (alike / len(rows) * max(points, commas) / max(len(cells), 1), alike / len(rows))
+        score = (n_equal / len(rows) * max(points, commas) / max(len(cells), 1), n_equal / len(rows))
         if width > 1 and score > best_score:
             best, best_score = (separator, "," if commas > points else "."), score
     return best
 
 
 def _rows(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row, and the number of the line that it ends on; blank lines are no rows."""
+    """The cells of each row, with the number of its last line; blank lines are skipped."""
     if separator == " ":
         trimmed = (" ".join(line.split()) for line in lines)
     else:
@@ -81,7 +81,7 @@ def _rows(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _rectangle(name: str, lines: list[str], separator: str, mark: str) -> list[list[str]]:
-    """The cells of a file, each row as long as the others."""
+    """The cells of a file, checked to have the same number in every row."""
     ends, rows = [0], []
     try:
         for end, cells in _rows(lines, separator):
@@ -91,9 +91,9 @@ def _rectangle(name: str, lines: list[str], separator: str, mark: str) -> list[l
         raise ValueError(f"{name} cannot be read from line {ends[-1] + 1} on ({error}); check its quotation marks") from error
     width = Counter(map(len, rows)).most_common(1)[0][0]
     while width > 1 and not any(cells[width - 1] for cells in rows if len(cells) >= width):
-        width -= 1  # the lines end in separators
+        width -= 1  # lines that end in separators
     rows = [cells if any(cells[width:]) else cells[:width] for cells in rows]
-    if len(rows[0]) == width - 1 and _are_row_names(rows[1:], mark):  # as R writes a table
+    if len(rows[0]) == width - 1 and _are_row_names(rows[1:], mark):  # R writes no name for the column of row names
         rows[0] = ["", *rows[0]]
     for line, cells in zip(ends[1:], rows, strict=True):
         if len(cells) != width:
@@ -109,7 +109,7 @@ def _are_row_names(body: list[list[str]], mark: str) -> bool:
 
 
 def _parse(cells: Sequence[str], mark: str) -> np.ndarray | str:
-    """The numbers in the cells of one column, or why they are none."""
+    """The numbers in the cells of one column, or a sentence that says why they are not numbers."""
     numbers = [_number(cell, mark) for cell in cells]
     if None in numbers:
         row = numbers.index(None)
@@ -118,9 +118,9 @@ def _parse(cells: Sequence[str], mark: str) -> np.ndarray | str:
 
 
 def _number(cell: str, mark: str) -> float | None:
-    """The number in a cell, NaN where it is missing, None where it holds something else."""
+    """The number in a cell: NaN if it is missing, None if it is not a number."""
     plain = cell.replace(".", "x").replace(",", ".") if mark == "," else cell
     try:
-        return None if "_" in cell else float(plain)  # Python takes 1_000 for a number
+        return None if "_" in cell else float(plain)  # float() accepts 1_000
     except ValueError:
         return math.nan if cell.lower() in _MISSING else None

@@ -17,10 +17,10 @@ from numpyro.infer.hmc import hmc
 from tqdm.auto import tqdm
 
 from bgmm.core.checks import check_between, check_count
-from bgmm.core.gaussian import Parameters
-from bgmm.core.target import Target
-from bgmm.engines.draws import Draws, from_unconstrained
-from bgmm.engines.modes import find_modes
+from bgmm.core.components import Mixture
+from bgmm.engines.base import Draws, from_unconstrained, needs_given_k
+from bgmm.engines.optimise.modes import find_modes
+from bgmm.program.target import Target
 
 _CHUNK = 100  # draws between two looks of the progress bar
 
@@ -49,7 +49,11 @@ class NUTS:
             check_count(name, getattr(self, name))
         check_between("target_accept", self.target_accept, 0.0, 1.0)
 
-    def run(self, target: Target, *, key: Array, start: Parameters | None = None) -> Draws:
+    def refuses(self, target: Target, start: object = None) -> str | None:
+        """A random number of components."""
+        return needs_given_k(self, target)
+
+    def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
         """``n_chains`` x ``n_draws`` draws of the posterior."""
         key_modes, key_chains, key_sample = jax.random.split(key, 3)
         target, modes = find_modes(target, self.n_starts, key=key_modes, start=start)
@@ -57,24 +61,23 @@ class NUTS:
         z, stats = sample_from(target, self, modes.z[chosen], modes.factor[chosen], key=key_sample)
         mixture, sites, log_prior = from_unconstrained(target, z)
         stats |= {
-            "log_prior": log_prior,
             "mode": chosen,
             "mode_log_posterior": modes.log_posterior,
             "mode_mass": modes.mass,
             "mode_starts": modes.n_found,
         }
         dims = {"mode": ["chain"]} | {f"mode_{name}": ["mode_rank"] for name in ("log_posterior", "mass", "starts")}
-        return Draws(mixture, sites, stats, dims, self._warnings(stats))
+        return Draws("chains", mixture, sites, log_prior, stats, dims, self._warnings(stats))
 
     def _warnings(self, stats: dict[str, np.ndarray]) -> list[str]:
-        said = []
+        warnings = []
         if n := int(stats["diverging"].sum()):
-            said.append(
+            warnings.append(
                 f"{n} of {stats['diverging'].size} draws diverged; raise target_accept, or look at what the model allows"
             )
         if n := int((stats["tree_depth"] >= self.max_tree_depth).sum()):
-            said.append(f"{n} draws reached the maximum tree depth of {self.max_tree_depth}; raise max_tree_depth")
-        return said
+            warnings.append(f"{n} draws reached the maximum tree depth of {self.max_tree_depth}; raise max_tree_depth")
+        return warnings
 
 
 @lru_cache

@@ -1,1 +1,1 @@
-"""What is asked: functions of an ArviZ tree."""
+"""Posterior analysis: functions of an ArviZ tree."""

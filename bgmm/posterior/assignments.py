@@ -1,11 +1,12 @@
-"""Draws of the assignments of the rows that a tree was fitted to: z ~ p(z | x), labels free.
+"""Draws of the component assignments of the fitted rows, z ~ p(z | x).
 
-A sampler that draws assignments leaves them in the tree as ``assignments`` (chain, draw, observation), and these are used. For
-all others the parameters are the draws, and given them the rows are independent, so each draw s of the parameters gives
+A tree from a sampler that draws assignments holds them as ``assignments`` (chain, draw, observation), and these are used.
+Other trees hold draws of the parameters. Given the parameters of draw s the assignments of the rows are independent,
 
     z_n ~ Categorical(r_sn),    r_snk = p(z_n = k | x_n, draw s),
 
-drawn by the one-pass kernel. Labels mean nothing afterwards: in each draw they are numbered by their first row.
+and the one-pass kernel draws them. Only the partition of the rows matters, so each draw's labels are renumbered 0, 1, ... in
+the order in which they first occur.
 """
 
 from __future__ import annotations
@@ -19,59 +20,60 @@ from jaxtyping import Array, Int
 
 from bgmm.core.checks import check_count
 from bgmm.posterior.evaluate import assignments, at_rows
-from bgmm.tree import held_assignments, mixtures_of, observed, parameters
+from bgmm.tree.read import held_assignments, mixtures_of, observed, parameters
 
 N_DRAWS = 1000  # the standard error of a co-clustering probability is then at most 0.016
-_FEWEST = 200  # a tree with fewer draws, such as the one draw of EM, gives several assignments from each
+_MIN_ASSIGNMENTS = 200  # a tree with fewer draws, such as the single draw of EM, gives several assignments for each draw
 
 
 class Assignments(NamedTuple):
-    """Draws of partitions of the rows, and the draw of the tree that each came from."""
+    """Draws of partitions of the rows, and the chain and draw of the tree that each comes from."""
 
-    z: Int[np.ndarray, "s n"]  # labels 0, 1, ... in the order of each one's first row
+    z: Int[np.ndarray, "s n"]  # labels 0, 1, ... in the order of first occurrence
     chain: Int[np.ndarray, " s"]
     draw: Int[np.ndarray, " s"]
 
 
-def drawn(tree: xr.DataTree, *, n_draws: int, key: Array) -> Assignments:
-    """At most ``n_draws`` draws of the assignments, evenly chosen from each chain.
+def draw_assignments(tree: xr.DataTree, *, n_draws: int, key: Array) -> Assignments:
+    """At most ``n_draws`` draws of the assignments, evenly spaced in each chain.
 
-    :raises ValueError: when the tree holds neither assignments nor observed data, or its assignments are no whole numbers.
+    :raises ValueError: when the tree holds neither assignments nor observed data, or its assignments are not whole numbers.
     """
     check_count("n_draws", n_draws)
-    given = held_assignments(tree)
-    sizes = mixtures_of(tree).sizes if given is None else given.sizes
+    stored = held_assignments(tree)
+    sizes = mixtures_of(tree).sizes if stored is None else stored.sizes
     chains, draws = sizes["chain"], sizes["draw"]
     some = np.unique(np.linspace(0, draws - 1, min(max(1, n_draws // chains), draws)).astype(int))
-    if given is not None:
+    if stored is not None:
         chain, draw = np.repeat(np.arange(chains), len(some)), np.tile(some, chains)
-        values = given.isel(draw=some).to_numpy().reshape(len(chain), -1)
-        return Assignments(by_first_row(small_labels(values)), chain, draw)
-    times = 1 if len(some) * chains >= _FEWEST else -(-min(_FEWEST, n_draws) // (len(some) * chains))
-    chain, draw = np.repeat(np.arange(chains), len(some) * times), np.tile(np.repeat(some, times), chains)
+        values = stored.isel(draw=some).to_numpy().reshape(len(chain), -1)
+        return Assignments(number_by_first_row(small_labels(values)), chain, draw)
+    repeats = 1 if len(some) * chains >= _MIN_ASSIGNMENTS else -(-min(_MIN_ASSIGNMENTS, n_draws) // (len(some) * chains))
+    chain, draw = np.repeat(np.arange(chains), len(some) * repeats), np.tile(np.repeat(some, repeats), chains)
     mixture, scaling = parameters(tree)
     chosen = jax.tree.map(lambda a: np.asarray(a)[chain * draws + draw], mixture)
-    return Assignments(by_first_row(assignments(at_rows(chosen, scaling, observed(tree)), key=key)), chain, draw)
+    z = assignments(at_rows(chosen, scaling, observed(tree)), key=key)
+    return Assignments(number_by_first_row(z), chain, draw)
 
 
 def small_labels(values: np.ndarray) -> Int[np.ndarray, "*draws n"]:
-    """Labels from another program as small whole numbers from 0."""
-    whole = np.nan_to_num(values, nan=0.5) if values.dtype.kind == "f" else values
-    if whole.dtype.kind not in "iuf" or np.any(whole != np.floor(whole)):
-        raise ValueError("'assignments' must hold whole numbers, one label for each row in every draw, and holds others")
-    if whole.max() - whole.min() >= np.iinfo(np.int16).max:
-        whole = np.unique(whole, return_inverse=True)[1].reshape(whole.shape)
-    return (whole - whole.min()).astype(np.int32)
+    """Labels that may come from another program, as small whole numbers from 0."""
+    labels = np.nan_to_num(values, nan=0.5) if values.dtype.kind == "f" else values
+    if labels.dtype.kind not in "iuf" or np.any(labels != np.floor(labels)):
+        raise ValueError("'assignments' must hold whole numbers, one label for each row in every draw")
+    if labels.max() - labels.min() >= np.iinfo(np.int16).max:
+        labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    return (labels - labels.min()).astype(np.int32)
 
 
-def by_first_row(z: Int[np.ndarray, "s n"]) -> Int[np.ndarray, "s n"]:
-    """The same partitions with labels 0, 1, ... in the order in which they appear, in as few bytes as hold them."""
+def number_by_first_row(z: Int[np.ndarray, "s n"]) -> Int[np.ndarray, "s n"]:
+    """The same partitions with labels 0, 1, ... in the order of first occurrence, in the smallest integer type that fits."""
     n, k = z.shape[1], int(z.max()) + 1
-    renamed = np.empty(z.shape, np.int16 if k < 2**15 else np.int32)
-    for own, out in zip(z, renamed, strict=True):
+    renumbered = np.empty(z.shape, np.int16 if k < 2**15 else np.int32)
+    for labels, out in zip(z, renumbered, strict=True):
         first = np.full(k, n)
-        first[own[::-1]] = np.arange(n)[::-1]  # of repeated places the last one written stays
-        rank = np.empty(k, renamed.dtype)
+        first[labels[::-1]] = np.arange(n)[::-1]  # where a label repeats, the assignment that is written last stays
+        rank = np.empty(k, renumbered.dtype)
         rank[np.argsort(first, kind="stable")] = np.arange(k)
-        out[:] = rank[own]
-    return renamed.astype(np.int8) if renamed.max() < 2**7 else renamed
+        out[:] = rank[labels]
+    return renumbered.astype(np.int8) if renumbered.max() < 2**7 else renumbered

@@ -12,21 +12,22 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 
-from bgmm.core import gaussian, one_pass
-from bgmm.core.blocks import Blocks, make_blocks
-from bgmm.core.gaussian import Parameters
+from bgmm.core import kernel
+from bgmm.core.components import Mixture
+from bgmm.core.in_memory import in_memory
+from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.data.table import Table, as_table, unnamed
-from bgmm.tree import features_of, observed, parameters
+from bgmm.tree.read import features_of, observed, parameters
 
 
 class Evaluation(NamedTuple):
     """Draws and rows, both standardised, ready for the kernel."""
 
-    mixture: Parameters  # one leading axis: draws
-    blocks: Blocks
-    position: Int[np.ndarray, " n"]  # of each row among the blocks' places
-    log_volume: Float[np.ndarray, " n"]  # of each row: what its log density in the user's units has less
+    mixture: Mixture  # one leading axis: draws
+    rows: Rows
+    position: Int[np.ndarray, " n"] | None  # of each row among the places of ``rows``; None where these are streamed
+    log_volume: Float[np.ndarray, " n"]  # of each row: its log density in standardised units less that in the user's
     centred: bool
 
 
@@ -36,15 +37,15 @@ def evaluation(tree: xr.DataTree, x=None) -> Evaluation:
     return at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x))
 
 
-def at_rows(mixture: Parameters, scaling: Scaling, rows: Float[np.ndarray, "n d"]) -> Evaluation:
+def at_rows(mixture: Mixture, scaling: Scaling, x: Float[np.ndarray, "n d"]) -> Evaluation:
     """Standardised draws at rows in the user's units."""
-    blocks, position = make_blocks(rows, scaling=scaling)
-    return Evaluation(mixture, blocks, position, log_volume(rows, scaling), gaussian.needs_own_centres(mixture))
+    rows, position = in_memory(x, scaling=scaling)
+    return Evaluation(mixture, rows, position, log_volume(x, scaling), mixture.components.needs_centres())
 
 
-def log_volume(rows: Float[np.ndarray, "n d"], scaling: Scaling) -> Float[np.ndarray, " n"]:
-    """Of each row: what its log density in the user's units has less than that in standardised ones."""
-    return -((~np.isnan(rows)) @ np.log(np.asarray(scaling.scale)))
+def log_volume(x: Float[np.ndarray, "n d"], scaling: Scaling) -> Float[np.ndarray, " n"]:
+    """For each row -sum_j log scale_j over its values: log densities in the user's units less those in standardised ones."""
+    return -((~np.isnan(x)) @ np.log(np.asarray(scaling.scale)))
 
 
 def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
@@ -60,79 +61,74 @@ def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
 
 
 @partial(jax.jit, static_argnames=("function", "centred"))
-def _each(function: Callable, mixture: Parameters, blocks: Blocks, centred: bool, *arguments):
-    """``function(eta, blocks, centres, *arguments)`` of every draw."""
+def _each(function: Callable, mixtures: Mixture, rows: Rows, centred: bool, *arguments):
+    """``function(natural, rows, *arguments)`` of every draw."""
 
-    def one(of_draw):
-        mixture, *rest = of_draw
-        centres = gaussian.own_centres(mixture, centred)
-        return function(gaussian.natural(mixture, centres), blocks, centres, *rest)
+    def one(draw):
+        mixture, *arguments = draw
+        return function(mixture.natural(centred=centred), rows, *arguments)
 
-    return jax.lax.map(one, (mixture, *arguments))
+    return jax.lax.map(one, (mixtures, *arguments))
 
 
 @partial(jax.jit, static_argnames=("function", "fold", "centred"))
-def _folded(function: Callable, fold: Callable, start: Array, mixture: Parameters, blocks: Blocks, centred: bool, *arguments):
-    """``fold`` of ``function(eta, blocks, centres, *arguments)`` over the draws, held one at a time."""
+def _folded(function: Callable, fold: Callable, start: Array, mixtures: Mixture, rows: Rows, centred: bool, *arguments):
+    """``fold`` of ``function(natural, rows, *arguments)`` over the draws, held one at a time."""
 
     def step(total, mixture):
-        centres = gaussian.own_centres(mixture, centred)
-        return fold(total, function(gaussian.natural(mixture, centres), blocks, centres, *arguments)), None
+        return fold(total, function(mixture.natural(centred=centred), rows, *arguments)), None
 
-    return jax.lax.scan(step, start, mixture)[0]
+    return jax.lax.scan(step, start, mixtures)[0]
 
 
-def log_likelihoods(at: Evaluation) -> Float[np.ndarray, "s n"]:
+def log_likelihoods(inputs: Evaluation) -> Float[np.ndarray, "s n"]:
     """log p(x_n | draw s), in the user's units."""
-    places = _each(one_pass.log_likelihood_places, at.mixture, at.blocks, at.centred)
-    return np.asarray(places)[:, at.position] + at.log_volume
+    places = each_draw(kernel.log_likelihood_of_rows, inputs)
+    return places[:, inputs.position] + inputs.log_volume
 
 
-def responsibilities(at: Evaluation) -> Float[np.ndarray, "s n k"]:
+def responsibilities(inputs: Evaluation) -> Float[np.ndarray, "s n k"]:
     """p(z_n = k | x_n, draw s): keep the rows few."""
-    return np.asarray(_each(one_pass.responsibilities, at.mixture, at.blocks, at.centred))[:, at.position]
+    return each_draw(kernel.responsibilities, inputs)[:, inputs.position]
 
 
-def mean_log_density(at: Evaluation) -> Float[np.ndarray, " n"]:
+def mean_log_density(inputs: Evaluation) -> Float[np.ndarray, " n"]:
     """log (1/S) sum_s p(x_n | draw s), in the user's units."""
-    start = jnp.full(at.blocks.weights.size, -jnp.inf)
-    total = _folded(one_pass.log_likelihood_places, jnp.logaddexp, start, at.mixture, at.blocks, at.centred)
-    return np.asarray(total)[at.position] - np.log(len(at.mixture.means)) + at.log_volume
+    start = jnp.full(inputs.rows.n_places, -jnp.inf)
+    total = _folded(kernel.log_likelihood_of_rows, jnp.logaddexp, start, inputs.mixture, inputs.rows, inputs.centred)
+    return np.asarray(total)[inputs.position] - np.log(len(inputs.mixture.log_weights)) + inputs.log_volume
 
 
-def mean_responsibilities(at: Evaluation) -> Float[np.ndarray, "n k"]:
+def mean_responsibilities(inputs: Evaluation) -> Float[np.ndarray, "n k"]:
     """(1/S) sum_s p(z_n = k | x_n, draw s)."""
-    k = at.mixture.means.shape[1]
-    return mean_over_draws(one_pass.responsibilities, at, (at.blocks.weights.size, k))[at.position]
+    shape = (inputs.rows.n_places, inputs.mixture.log_weights.shape[1])
+    return mean_over_draws(kernel.responsibilities, inputs, shape)[inputs.position]
 
 
-def each_draw(function: Callable, at: Evaluation) -> Float[np.ndarray, "s ..."]:
-    """``function(eta, blocks, centres)`` of every draw."""
-    return np.asarray(_each(function, at.mixture, at.blocks, at.centred))
+def each_draw(function: Callable, inputs: Evaluation, *arguments) -> np.ndarray:
+    """``function(natural, rows, *arguments)`` of every draw; the arguments have an axis of draws first."""
+    return np.asarray(_each(function, inputs.mixture, inputs.rows, inputs.centred, *arguments))
 
 
-def mean_over_draws(function: Callable, at: Evaluation, shape: tuple[int, ...], *arguments) -> Float[np.ndarray, "..."]:
-    """(1/S) sum_s of ``function(eta, blocks, centres, *arguments)`` of draw s, an array of that shape."""
-    total = _folded(function, jnp.add, jnp.zeros(shape), at.mixture, at.blocks, at.centred, *arguments)
-    return np.asarray(total) / len(at.mixture.means)
+def mean_over_draws(function: Callable, inputs: Evaluation, shape: tuple[int, ...], *arguments) -> Float[np.ndarray, "..."]:
+    """(1/S) sum_s of ``function(natural, rows, *arguments)`` of draw s, an array of that shape."""
+    total = _folded(function, jnp.add, jnp.zeros(shape), inputs.mixture, inputs.rows, inputs.centred, *arguments)
+    return np.asarray(total) / len(inputs.mixture.log_weights)
 
 
-def _holds_a_row(eta, blocks: Blocks, centres, key: Array) -> Bool[Array, " k"]:
-    z = one_pass.assignments(eta, blocks, centres, key=key)
-    return jnp.zeros(eta.shape[0], bool).at[z].max(blocks.weights.reshape(-1) > 0)
+def _occupied(natural, rows: Rows, key: Array) -> Bool[Array, " k"]:
+    return kernel.occupied(natural, rows, key=key)
 
 
-def occupied(at: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
+def occupied(inputs: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
     """Which components hold a row when each row's assignment is drawn from its responsibilities."""
-    keys = jax.random.split(key, len(at.mixture.means))
-    return np.asarray(_each(_holds_a_row, at.mixture, at.blocks, at.centred, keys))
+    return each_draw(_occupied, inputs, jax.random.split(key, len(inputs.mixture.log_weights)))
 
 
-def _small_assignments(eta, blocks: Blocks, centres, key: Array) -> Int[Array, " places"]:
-    return one_pass.assignments(eta, blocks, centres, key=key).astype(jnp.int16)
+def _small_assignments(natural, rows: Rows, key: Array) -> Int[Array, " places"]:
+    return kernel.assignments(natural, rows, key=key).astype(jnp.int16)
 
 
-def assignments(at: Evaluation, *, key: Array) -> Int[np.ndarray, "s n"]:
+def assignments(inputs: Evaluation, *, key: Array) -> Int[np.ndarray, "s n"]:
     """Each row's component in each draw, drawn from its responsibilities; two bytes each."""
-    keys = jax.random.split(key, len(at.mixture.means))
-    return np.asarray(_each(_small_assignments, at.mixture, at.blocks, at.centred, keys))[:, at.position]
+    return each_draw(_small_assignments, inputs, jax.random.split(key, len(inputs.mixture.log_weights)))[:, inputs.position]

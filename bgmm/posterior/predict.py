@@ -11,12 +11,20 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from bgmm.core.checks import check_count, random_key
-from bgmm.core.distributions import GaussianMixture
-from bgmm.core.gaussian import Parameters
+from bgmm.core.components import Mixture
 from bgmm.core.precision import in_float64
 from bgmm.posterior.evaluate import at_rows, evaluation, mean_log_density, mean_responsibilities, rows_like
 from bgmm.posterior.relabel import relabelled
-from bgmm.tree import features_of, has_mixtures, held_assignments, mixtures_of, observed, parameters, posterior_of, with_groups
+from bgmm.tree.read import (
+    features_of,
+    has_mixtures,
+    held_assignments,
+    mixtures_of,
+    observed,
+    parameters,
+    posterior_of,
+    with_groups,
+)
 
 
 @in_float64
@@ -36,8 +44,8 @@ def membership(tree: xr.DataTree, x=None) -> xr.DataArray:
     if not has_mixtures(tree):
         return xr.DataArray(_shares(tree, x), dims=dims, name="membership")
     mixture, scaling = parameters(tree, posterior_of(tree))
-    at = at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x))
-    return xr.DataArray(mean_responsibilities(at), dims=dims, name="membership")
+    inputs = at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x))
+    return xr.DataArray(mean_responsibilities(inputs), dims=dims, name="membership")
 
 
 def _shares(tree: xr.DataTree, x) -> Float[np.ndarray, "n k"]:
@@ -72,7 +80,7 @@ def sample(tree: xr.DataTree, n: int, *, seed: int | jax.Array = 0) -> xr.DataAr
     :raises ValueError: when ``n`` is not at least one.
     """
     check_count("n", n)
-    n_draws = len(parameters(tree)[0].means)
+    n_draws = len(parameters(tree)[0].log_weights)
     key_draw, key_row = jax.random.split(random_key(seed))
     chosen = np.asarray(jax.random.randint(key_draw, (n,), 0, n_draws))
     values = _rows_of(tree, chosen, 1, key_row)[:, 0]
@@ -108,6 +116,12 @@ def _rows_of(tree: xr.DataTree, chosen: np.ndarray, n: int, key: Array) -> Float
 
 
 @partial(jax.jit, static_argnames="n")
-def _sample(mixture: Parameters, n: int, key: Array) -> Float[Array, "n s d"]:
-    w = jnp.exp(mixture.log_weights)
-    return GaussianMixture(w, mixture.means, mixture.scale_tril, validate_args=False).sample(key, (n,))
+def _sample(mixtures: Mixture, n: int, key: Array) -> Float[Array, "n s d"]:
+    def of_draw(mixture_and_key):
+        mixture, key = mixture_and_key
+        key_component, key_row = jax.random.split(key)
+        z = jax.random.categorical(key_component, mixture.log_weights, shape=(n,))
+        return mixture.components.sample(z, key=key_row)
+
+    n_draws = mixtures.log_weights.shape[0]
+    return jnp.moveaxis(jax.vmap(of_draw)((mixtures, jax.random.split(key, n_draws))), 0, 1)

@@ -1,1 +1,1 @@
-"""How it is seen: pictures and text made from a tree."""
+"""Plots and text summaries of a tree."""

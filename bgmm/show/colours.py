@@ -1,4 +1,4 @@
-"""The colours of the clusters: Okabe and Ito's palette, told apart by colour-blind readers too."""
+"""Colours of the clusters: the palette of Okabe and Ito, which colour-blind readers can distinguish."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _PALETTE = (
 
 
 def colours(n: int) -> Float[np.ndarray, "k 3"]:
-    """A colour for each of ``n`` clusters; after the first seven the same ones lighter, then darker."""
-    turn, place = np.divmod(np.arange(n), len(_PALETTE))
-    towards = np.array([0.0, 1.0, 0.0])[turn % 3]  # of black and white, what it is mixed with
+    """RGB colours of ``n`` clusters: the seven of the palette, then lighter and darker versions of them in turn."""
+    turn, index = np.divmod(np.arange(n), len(_PALETTE))
+    grey = np.array([0.0, 1.0, 0.0])[turn % 3]  # black or white, which is mixed in
     share = np.array([0.0, 0.55, 0.45])[turn % 3]
-    return _PALETTE[place] * (1 - share[:, None]) + (share * towards)[:, None]
+    return _PALETTE[index] * (1 - share[:, None]) + (share * grey)[:, None]

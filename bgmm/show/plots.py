@@ -1,4 +1,4 @@
-"""Pictures of a fitted mixture: clusters in one, two or more features, and the number of occupied components."""
+"""Plots of a fitted mixture: its clusters in one, two or more features, and the number of occupied components."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.predict import membership
 from bgmm.posterior.relabel import relabelled
 from bgmm.show.colours import colours
-from bgmm.tree import features_of, observed, posterior_of, presence_of
+from bgmm.tree.read import covariances_of, features_of, observed, posterior_of, presence_of
 
-_CERTAIN = 0.95  # membership from which a row is drawn as belonging to its cluster
-_INTERVAL = 0.89  # ArviZ's own
-_SHOWN_ROWS = 5000
-_SHOWN_FEATURES = 6
-_NEGLIGIBLE = 0.005
-_USUAL = 0.5  # share of the draws
+_CERTAIN = 0.95  # rows without a membership this large are ringed
+_INTERVAL = 0.89  # probability of the band of the density: the default of ArviZ
+_MAX_ROWS = 5000
+_MAX_FEATURES = 6
+_NEGLIGIBLE = 0.005  # numbers of components that are less probable are left out
+_USUAL = 0.5  # clusters in a smaller share of the draws have no mean ellipse
 
 
 def plot_clusters(
@@ -36,18 +36,19 @@ def plot_clusters(
     masses: Sequence[float] = (0.5, 0.9),
     n_draws: int = 50,
 ) -> Axes | np.ndarray:
-    """The clusters over the data.
+    """Plot the clusters over the data.
 
-    One feature: the posterior predictive density with its 89 % band, the clusters' shares of it, histogram and rug. Two:
-    rows coloured by membership, those with no membership over 0.95 large and ringed, and for each cluster ellipses that hold
-    the stated ``masses`` of it (thick: posterior mean; thin: the largest one in single draws). More: a grid of all pairs.
-    Of clusters that under half of the draws have only the thin ellipses are drawn.
+    With one feature: the posterior predictive density with its 89 % band, the weighted density of each cluster, a histogram and
+    a rug of the rows. With two features: the rows, coloured by membership, and ellipses of each cluster. Rows whose largest
+    membership is below 0.95 are large and ringed. Thick ellipses belong to the posterior mean of the cluster and contain the
+    probabilities ``masses``; thin ellipses show the largest of them for single draws. With more features: a grid of all pairs.
+    A cluster that fewer than half of the draws have is shown by thin ellipses only.
 
-    :param x: rows to show, by default those that were fitted; of more than 5000 an even choice is shown.
-    :param features: names of those to show, by default all, and of more than six the first six.
-    :param masses: probabilities within the ellipses.
-    :param n_draws: draws whose thin ellipses and densities are shown.
-    :returns: the axes; for more than two features an array of them.
+    :param x: rows to show, by default those that were fitted; at most 5000 of them, evenly spaced, are shown.
+    :param features: names of the features to show, by default the first six.
+    :param masses: probabilities that the ellipses contain.
+    :param n_draws: number of draws for the thin ellipses and for the band of the density.
+    :returns: the axes; for more than two features an array of axes.
     :raises ValueError: for an unknown feature or a mass outside of 0..1.
     """
     tree = relabelled(tree)
@@ -58,9 +59,9 @@ def plot_clusters(
     for mass in masses:
         if not 0 < mass < 1:
             raise ValueError(f"masses must lie between 0 and 1, not {mass}")
-    shown = list(features or known[:_SHOWN_FEATURES])
+    shown = list(features or known[:_MAX_FEATURES])
     rows = observed(tree) if x is None else rows_like(tree, x)
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, _SHOWN_ROWS).astype(int))]
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_ROWS).astype(int))]
     r = membership(tree, rows).to_numpy()
     columns = [known.index(name) for name in shown]
     clusters = _Clusters(posterior_of(tree), np.flatnonzero(presence_of(tree) >= _USUAL), columns, n_draws)
@@ -76,20 +77,23 @@ def plot_clusters(
         axes = plt.subplots(figsize=(7, 5.5), layout="constrained")[1]
         _scatter(axes, clusters, rows, r, (0, 1), masses)
         axes.set(xlabel=shown[0], ylabel=shown[1])
-        axes.legend(handles=_key(r, clusters, masses), frameon=False, loc="best")
+        axes.legend(handles=_legend_handles(r, clusters, masses), frameon=False, loc="best")
     else:
         figure, axes = plt.subplots(d, d, figsize=(2.3 * d, 2.3 * d), layout="constrained")
         for i in range(d):
             for j in range(d):
                 _cell(axes[i, j], clusters, rows, r, (i, j), masses, shown)
-        figure.legend(handles=_key(r, clusters, masses), frameon=False, loc="upper right")
+        figure.legend(handles=_legend_handles(r, clusters, masses), frameon=False, loc="upper right")
     return axes
 
 
 def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
-    """Posterior probabilities of the number of occupied components as bars, the prior's in grey beside them where known.
+    """Bar plot of the posterior probabilities of the number of occupied components, next to the prior ones where known.
 
-    Numbers that have a probability under 0.005 in both are left out at the upper end.
+    The plot ends at the largest number with a probability of at least 0.005 under the posterior or the prior.
+
+    :param axes: axes to draw on; by default those of a new figure.
+    :returns: the axes.
     """
     probability = n_occupied(tree)
     prior = probability["prior"].to_numpy() if "prior" in probability.coords else None
@@ -110,25 +114,30 @@ def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
 
 
 class _Clusters:
-    """Weights, means and covariances of the shown features: of some draws, and their posterior means."""
+    """Weights, means and covariances in the shown features: for some draws, and averaged over all draws."""
 
     def __init__(self, posterior: xr.Dataset, usual: Int[np.ndarray, " u"], columns: list[int], n_draws: int):
-        stacked = posterior[["weights", "means", "covariances"]].stack(sample=("chain", "draw"))
+        if "scales" not in posterior and "covariances" not in posterior:
+            raise ValueError(
+                "these plots draw ellipses of Gaussian components, and this tree has neither scales nor covariances"
+            )
+        shown = posterior.isel({name: columns for name in ("feature", "feature_bis") if name in posterior.dims})
+        sigma = covariances_of(shown).broadcast_like(shown["weights"])  # one that all share is each one's
+        stacked = shown[["weights", "means"]].assign(covariances=sigma).stack(sample=("chain", "draw"))
         some = np.unique(np.linspace(0, stacked.sizes["sample"] - 1, n_draws).astype(int))
         w = stacked["weights"].transpose("sample", "cluster").to_numpy()
-        mu = stacked["means"].transpose("sample", "cluster", "feature").to_numpy()[:, :, columns]
-        sigma = stacked["covariances"].transpose("sample", "cluster", "feature", "feature_bis").to_numpy()
-        sigma = sigma[:, :, columns][:, :, :, columns]
-        self.draws = (w[some], mu[some], sigma[some])
-        self.mean = (w.mean(0), mu.mean(0), sigma.mean(0))
+        mu = stacked["means"].transpose("sample", "cluster", "feature").to_numpy()
+        covariances = stacked["covariances"].transpose("sample", "cluster", "feature", "feature_bis").to_numpy()
+        self.draws = (w[some], mu[some], covariances[some])
+        self.mean = (w.mean(0), mu.mean(0), covariances.mean(0))
         self.n_clusters = w.shape[1]
-        self.usual = usual  # those that most draws have
+        self.usual = usual  # indices of the clusters that most draws have
 
 
 def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Float[np.ndarray, "n k"], j: int) -> None:
-    """Histogram, rug, density with band, and the clusters' shares of it, in feature j."""
-    seen = ~np.isnan(x)
-    x, r = x[seen], r[seen]
+    """Histogram, rug, density with its band, and the weighted density of each cluster, in feature j."""
+    present = ~np.isnan(x)
+    x, r = x[present], r[present]
     edge = 0.08 * (x.max() - x.min() + 1e-12)
     grid = np.linspace(x.min() - edge, x.max() + edge, 400)
     w, mu, sigma = clusters.draws
@@ -152,20 +161,20 @@ def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Flo
 def _scatter(
     axes: Axes, clusters: _Clusters, rows, r: Float[np.ndarray, "n k"], pair: tuple[int, int], masses: Sequence[float]
 ) -> None:
-    """Rows and ellipses in two features."""
+    """Rows and ellipses in the two features of ``pair``."""
     x = rows[:, pair]
     shades = r @ colours(r.shape[1])
-    doubtful = r.max(1) < _CERTAIN
-    axes.scatter(x[~doubtful, 0], x[~doubtful, 1], c=shades[~doubtful], s=12, alpha=0.75, lw=0)
-    axes.scatter(x[doubtful, 0], x[doubtful, 1], c=shades[doubtful], s=38, edgecolors="black", lw=1.0, zorder=3)
+    uncertain = r.max(1) < _CERTAIN
+    axes.scatter(x[~uncertain, 0], x[~uncertain, 1], c=shades[~uncertain], s=12, alpha=0.75, lw=0)
+    axes.scatter(x[uncertain, 0], x[uncertain, 1], c=shades[uncertain], s=38, edgecolors="black", lw=1.0, zorder=3)
     weights, draw_means, draw_covariances = clusters.draws
     _, means, covariances = clusters.mean
     block = np.ix_(pair, pair)
     for k, colour in enumerate(colours(clusters.n_clusters)):
         if len(draw_means) > 1:
-            there = weights[:, k] > 0
-            each = zip(draw_means[there], draw_covariances[there], strict=True)
-            thin = [_ellipse(m[k, pair], s[k][block], max(masses)) for m, s in each]
+            present = weights[:, k] > 0
+            draws = zip(draw_means[present], draw_covariances[present], strict=True)
+            thin = [_ellipse(m[k, pair], s[k][block], max(masses)) for m, s in draws]
             axes.add_collection(LineCollection(thin, colors=[colour], lw=0.5, alpha=0.25))
         if k in clusters.usual:
             thick = [_ellipse(means[k, pair], covariances[k][block], mass) for mass in masses]
@@ -175,14 +184,17 @@ def _scatter(
 
 
 def _ellipse(mean: Float[np.ndarray, "2"], covariance: Float[np.ndarray, "2 2"], mass: float) -> Float[np.ndarray, "t 2"]:
-    """The curve {mu + sqrt(q) L (cos t, sin t)}, q the ``mass`` quantile of chi-squared with two degrees: it holds ``mass``."""
+    """The ellipse mu + sqrt(q) L (cos t, sin t), with q the ``mass`` quantile of chi-squared with two degrees of freedom.
+
+    It contains the probability ``mass`` of the Gaussian.
+    """
     t = np.linspace(0, 2 * np.pi, 100)
     circle = np.column_stack([np.cos(t), np.sin(t)])
     return mean + np.sqrt(chi2.ppf(mass, 2)) * circle @ np.linalg.cholesky(covariance).T
 
 
 def _cell(axes: Axes, clusters: _Clusters, rows, r, cell: tuple[int, int], masses: Sequence[float], shown: list[str]) -> None:
-    """One cell of the pair grid: densities on the diagonal, pairs below it, nothing above."""
+    """One cell of the grid of pairs: a density on the diagonal, a scatter plot below it, nothing above it."""
     i, j = cell
     if j > i:
         axes.set_axis_off()
@@ -198,16 +210,16 @@ def _cell(axes: Axes, clusters: _Clusters, rows, r, cell: tuple[int, int], masse
         axes.set_ylabel(shown[i])
 
 
-def _key(r: Float[np.ndarray, "n k"], clusters: _Clusters, masses: Sequence[float]) -> list[Line2D]:
-    """Handles of the legend."""
+def _legend_handles(r: Float[np.ndarray, "n k"], clusters: _Clusters, masses: Sequence[float]) -> list[Line2D]:
+    """Handles of the legend of a scatter plot."""
     shades = colours(clusters.n_clusters)
     handles = [Line2D([], [], color=shades[k], marker="o", ls="", ms=5, label=f"cluster {k}") for k in clusters.usual]
     if (r.max(1) < _CERTAIN).any():
         handles.append(
-            Line2D([], [], color="0.6", marker="o", ls="", ms=7, mec="black", label=f"no membership over {_CERTAIN:.0%}")
+            Line2D([], [], color="0.6", marker="o", ls="", ms=7, mec="black", label=f"largest membership under {_CERTAIN:.0%}")
         )
-    held = " and ".join(f"{mass:.0%}" for mass in sorted(masses))
-    handles.append(Line2D([], [], color="0.3", lw=1.8, label=f"ellipses that hold {held}"))
+    contained = " and ".join(f"{mass:.0%}" for mass in sorted(masses))
+    handles.append(Line2D([], [], color="0.3", lw=1.8, label=f"ellipses with {contained} of a cluster"))
     if len(clusters.draws[0]) > 1:
-        handles.append(Line2D([], [], color="0.3", lw=0.5, label=f"the {max(masses):.0%} one in single draws"))
+        handles.append(Line2D([], [], color="0.3", lw=0.5, label=f"{max(masses):.0%} ellipses of single draws"))
     return handles

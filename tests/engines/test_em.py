@@ -13,31 +13,25 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 import bgmm
 from bgmm import models
 from bgmm.core import scaling
-from bgmm.core.blocks import make_blocks
-from bgmm.core.gaussian import Parameters
-from bgmm.core.target import make_target
-from bgmm.engines.climb import Aim, climb, em_step
+from bgmm.core.in_memory import in_memory
 from bgmm.engines.em import EM
-from bgmm.engines.starts import first_guesses
-from tests.mixtures import log_density, random_mixture, sample
+from bgmm.engines.optimise.objective import Objective, em_step
+from bgmm.engines.optimise.search import search
+from bgmm.engines.optimise.starts import first_guesses
+from bgmm.program.declare import make_target
+from tests.mixtures import Parameters, log_density, random_mixture, sample
 
 
 def standard_target(model, x, weights=None):
     units = scaling.scaling_of(x)
     rows = units.standardise(x)
-    return make_target(
-        model,
-        rows,
-        blocks=make_blocks(rows, weights)[0],
-        scaling=scaling.identity(x.shape[1]),
-        recording_step=scaling.recording_steps(x, units) / units.scale,
-        closed_form=model,
-    )
+    step = scaling.recording_steps(x, units) / units.scale
+    return make_target(model, rows, rows=in_memory(rows, weights)[0], scaling=None, recording_step=step)
 
 
-def restarts(target, aim, n=10):
+def restarts(target, objective, n=10):
     guesses = first_guesses(target, n, "k-means++", None, key=jax.random.key(0))
-    return climb(target, aim, guesses, key=jax.random.key(1))
+    return search(target, objective, guesses, key=jax.random.key(1))
 
 
 def total_log_likelihood(tree) -> float:
@@ -56,14 +50,14 @@ def test_maximum_likelihood_reaches_the_best_of_50_restarts_of_scikit_learn(name
 
 def test_map_is_a_stationary_point_of_the_declared_posterior_of_the_sites(iris):
     target = standard_target(models.finite(3), iris.to_numpy())
-    _, climbs = restarts(target, Aim())
+    _, optima = restarts(target, Objective())
     log_posterior = partial(target.log_posterior, jacobian=False)
     derivatives = jax.jit(lambda z: (jax.grad(log_posterior)(z), jax.hessian(log_posterior)(z)))
-    gradient, hessian = derivatives(climbs.z[int(np.argmax(climbs.objective))])
+    gradient, hessian = derivatives(optima.z[int(np.argmax(optima.objective))])
     assert np.abs(gradient).max() < 1e-4
     assert np.linalg.eigvalsh(hessian).max() < 0
-    assert climbs.converged.all()
-    for z in climbs.z:  # from no end would a Newton step still gain, however steep the curvature
+    assert optima.converged.all()
+    for z in optima.z:  # from no end would a Newton step still gain, however steep the curvature
         gradient, hessian = derivatives(z)
         assert gradient @ np.linalg.solve(-hessian, gradient) < 1e-5
 
@@ -73,11 +67,11 @@ def test_no_step_of_map_em_lowers_the_log_posterior(rng, iris, missing):
     x = iris.to_numpy()
     if missing:
         x = np.where(rng.uniform(size=x.shape) < 0.15, np.nan, x)
-    target, aim = standard_target(models.finite(3), x), Aim()
+    target, objective = standard_target(models.finite(3), x), Objective()
     guess = Parameters(jnp.log(jnp.ones(3) / 3), jnp.asarray(rng.normal(size=(3, 4))), jnp.broadcast_to(jnp.eye(4), (3, 4, 4)))
-    step = jax.jit(lambda *carry: em_step(target, aim, *carry))
+    step = jax.jit(lambda *carry: em_step(target, objective, *carry))
     height = jax.jit(lambda z: target.log_posterior(z, jacobian=False))
-    carry = step(jnp.zeros(target.n_dim), *target.expected_statistics(guess)[1:])
+    carry = step(jnp.zeros(target.n_dim), target.e_step(guess.mixture))
     heights = [height(carry[0])]
     for _ in range(25):
         carry = step(*carry)
@@ -88,8 +82,8 @@ def test_no_step_of_map_em_lowers_the_log_posterior(rng, iris, missing):
 
 def test_no_step_of_closed_form_em_lowers_the_log_likelihood(iris):
     target = standard_target(models.finite(3), iris.to_numpy())
-    climbs = [restarts(target, Aim(prior=False, max_steps=n), n=4)[1] for n in (2, 3, 9, 40)]
-    heights = np.stack([c.objective for c in climbs])
+    optima = [restarts(target, Objective(prior=False, max_steps=n), n=4)[1] for n in (2, 3, 9, 40)]
+    heights = np.stack([o.objective for o in optima])
     assert np.diff(heights, axis=0).min() > -1e-9
     assert (heights[-1] - heights[0]).min() > 1
 
@@ -104,15 +98,9 @@ def test_weight_two_equals_the_row_twice(rng, faithful, engine):
 
     def objective(rows, weights):
         standard = units.standardise(rows)
-        target = make_target(
-            model,
-            standard,
-            blocks=make_blocks(standard, weights)[0],
-            scaling=scaling.identity(2),
-            recording_step=np.zeros(2),
-            closed_form=model,
-        )
-        return restarts(target, Aim(prior=engine.prior), n=3)[1].objective.max()
+        in_blocks, _ = in_memory(standard, weights)
+        target = make_target(model, standard, rows=in_blocks, scaling=None, recording_step=np.zeros(2))
+        return restarts(target, Objective(prior=engine.prior), n=3)[1].objective.max()
 
     np.testing.assert_allclose(objective(x, 1.0 + twice), objective(repeated, None), rtol=1e-8)
 

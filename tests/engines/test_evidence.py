@@ -13,19 +13,19 @@ from scipy.stats import norm
 import bgmm
 from bgmm import models
 from bgmm.core import scaling
-from bgmm.core.blocks import make_blocks
-from bgmm.core.target import Target, make_target
-from bgmm.engines.bridge import bridge
-from bgmm.engines.evidence import Estimate
-from bgmm.engines.labels import domain_about, inside, relabelled, relabelling
-from bgmm.engines.modes import find_modes
-from bgmm.engines.proposal import proposal_at
-from bgmm.evidence import combined, log_ways
+from bgmm.core.in_memory import in_memory
+from bgmm.engines.evidence.estimate import Estimate
+from bgmm.engines.evidence.importance import make_proposal
+from bgmm.engines.evidence.labelling import domain_around, in_domain, permutations_into, permute
+from bgmm.engines.evidence.tempered_smc import tempered_smc
+from bgmm.engines.optimise.modes import find_modes
+from bgmm.evidence import combine, log_partition_factors
+from bgmm.program.declare import make_target
+from bgmm.program.target import Target
 
 ALPHA = 1.5
 ROWS = 10 + 3 * np.array([[-1.31], [-0.92], [-1.13], [-1.02], [1.23], [0.84], [1.08], [1.37]])
 OPTIONS = {"concentration": ALPHA, "recording_step": 0.0}
-ALIKE = ("means", "scales")
 
 
 def log_marginals(x: np.ndarray) -> np.ndarray:
@@ -78,15 +78,9 @@ def found():
 def target() -> Target:
     """Two components on standardised rows."""
     units = scaling.scaling_of(ROWS)
-    rows = units.standardise(ROWS)
-    return make_target(
-        models.finite(2, **OPTIONS),
-        rows[:1],
-        blocks=make_blocks(ROWS, scaling=units)[0],
-        scaling=scaling.identity(1),
-        recording_step=np.zeros(1),
-        closed_form=models.finite(2, **OPTIONS),
-    )
+    rows, _ = in_memory(ROWS, scaling=units)
+    one = units.standardise(ROWS)[:1]
+    return make_target(models.finite(2, **OPTIONS), one, rows=rows, scaling=None, recording_step=np.zeros(1))
 
 
 def test_evidence_equals_the_sum_over_all_assignments(found, by_hand):
@@ -105,10 +99,10 @@ def test_posterior_of_the_numbers_equals_that_of_all_assignments(found, by_hand)
 
 
 def test_partitions_that_fill_all_components_tell_the_evidence_of_every_number(by_hand):
-    ways = log_ways(len(ROWS), 4, ALPHA)
+    log_factors = log_partition_factors(len(ROWS), 4, ALPHA)
     exact = [Estimate(np.full(2, logsumexp(row)), np.full(2, row[m]), 0.0, 0, 1) for m, row in enumerate(by_hand[:3])]
     log_prior = np.log([0.4, 0.3, 0.2, 0.1])
-    answer = combined(log_prior, ways, exact)
+    answer = combine(log_prior, log_factors, exact)
     known = by_hand[:, :3]  # partitions into four are left out, of K = 4 alone
     np.testing.assert_allclose(answer.log_evidence, logsumexp(known, axis=1), rtol=1e-9)
     joint = np.exp(log_prior[:, None] + known - logsumexp(log_prior[:, None] + known))
@@ -117,12 +111,12 @@ def test_partitions_that_fill_all_components_tell_the_evidence_of_every_number(b
 
 
 def test_errors_of_the_posterior_are_those_of_repeated_estimates(by_hand, rng):
-    ways, log_prior = log_ways(len(ROWS), 3, ALPHA), np.full(3, -np.log(3))
+    log_factors, log_prior = log_partition_factors(len(ROWS), 3, ALPHA), np.full(3, -np.log(3))
     diagonal, error = np.diagonal(by_hand)[:3], 0.05
 
     def once():
         noisy = [np.log(1 + error * np.sqrt(8) * rng.standard_normal(8)) + value for value in diagonal]
-        return combined(log_prior, ways, [Estimate(each, each, 0.0, 0, 1) for each in noisy])
+        return combine(log_prior, log_factors, [Estimate(each, each, 0.0, 0, 1) for each in noisy])
 
     answers = [once() for _ in range(400)]
     for of in (lambda a: a.log_evidence, lambda a: a.n_components, lambda a: a.n_occupied):
@@ -132,31 +126,31 @@ def test_errors_of_the_posterior_are_those_of_repeated_estimates(by_hand, rng):
         np.testing.assert_allclose(stated, np.std([of(a)[which] for a in answers]), rtol=0.15)
 
 
-def test_the_bridge_arrives_where_the_sum_over_all_assignments_is(target, by_hand):
+def test_tempered_smc_equals_the_sum_over_all_assignments(target, by_hand):
     rng = np.random.default_rng(3)
     target, modes = find_modes(target, 32, key=jax.random.key(0))
-    proposal, domain = proposal_at(target, ALIKE, modes, rng=rng)
-    far = proposal._replace(centre=proposal.centre + 0.7, factor=0.8 * proposal.factor)  # weights alone would not do
-    arrived = bridge(target, far, domain, 8, 128, rng=rng)
-    assert arrived.n_temperatures > 1
-    assert inside(target, domain, arrived.z.reshape(-1, arrived.z.shape[-1])).all()
-    each = np.exp(arrived.log_evidence - arrived.log_evidence.max())
+    proposal, domain = make_proposal(target, modes, rng=rng)
+    poor = proposal._replace(centre=proposal.centre + 0.7, factor=0.8 * proposal.factor)  # importance weights alone would fail
+    particles = tempered_smc(target, poor, domain, 8, 128, rng=rng)
+    assert particles.n_temperatures > 1
+    assert in_domain(target, domain, particles.z.reshape(-1, particles.z.shape[-1])).all()
+    each = np.exp(particles.log_evidence - particles.log_evidence.max())
     error = each.std(ddof=1) / each.mean() / np.sqrt(8)
     expected = logsumexp(by_hand[1]) + len(ROWS) * np.log(scaling.scaling_of(ROWS).scale[0])
-    value = np.log(each.mean()) + arrived.log_evidence.max() + np.log(2)
+    value = np.log(each.mean()) + particles.log_evidence.max() + np.log(2)
     assert error < 0.15
     assert abs(value - expected) < 4 * error
 
 
 def test_each_mixture_has_one_of_its_labellings_in_the_domain(target, rng):
     centre = np.array([0.1, -1.0, 1.0, -0.5, -0.7])
-    domain = domain_about(target, ALIKE, centre, 0.3 * np.eye(target.n_dim))
+    domain = domain_around(target, centre, 0.3 * np.eye(target.n_dim))
     points = 2 * rng.normal(size=(50, target.n_dim))
-    swapped = np.stack([relabelled(target, ALIKE, z, np.array([1, 0])) for z in points])
-    assert (inside(target, domain, points) ^ inside(target, domain, swapped)).all()
-    orders = relabelling(target, domain, points)
-    moved = np.stack([relabelled(target, ALIKE, z, order) for z, order in zip(points, orders, strict=True)])
-    assert inside(target, domain, moved).all()
+    swapped = np.stack([permute(target, z, np.array([1, 0])) for z in points])
+    assert (in_domain(target, domain, points) ^ in_domain(target, domain, swapped)).all()
+    orders = permutations_into(target, domain, points)
+    moved = np.stack([permute(target, z, order) for z, order in zip(points, orders, strict=True)])
+    assert in_domain(target, domain, moved).all()
     log_p = jax.jit(lambda z: target.log_posterior(z, jacobian=True))
     for z, other in zip(points[:5], swapped[:5], strict=True):
         np.testing.assert_allclose(log_p(z), log_p(other), rtol=1e-10)
@@ -174,6 +168,7 @@ def test_other_units_change_the_evidence_by_their_volume(found):
     ("model", "sentence"),
     [
         (models.random_k(concentration=1.0), "dynamic=False"),
+        (models.dirichlet_process(4), "the same for every K"),
         (models.random_k(dynamic=False), "a number as concentration"),
         (lambda rows: None, r"one of bgmm\.models"),
         (models.finite(9, concentration=1.0), "at least as many rows"),

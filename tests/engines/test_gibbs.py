@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 
 import arviz as az
 import jax
@@ -19,13 +18,19 @@ from scipy import stats
 
 import bgmm
 from bgmm import models
-from bgmm.core import one_pass, scaling
-from bgmm.core.blocks import make_blocks
-from bgmm.core.gaussian import Parameters, natural
-from bgmm.core.slots import Slots, make_slots
-from bgmm.engines import gibbs, hmc, records, split_merge, telescope
-from bgmm.engines.frame import make_frame
-from bgmm.engines.records import State
+from bgmm.core import kernel
+from bgmm.core.dense import Dense
+from bgmm.core.in_memory import in_memory
+from bgmm.engines.gibbs import split_merge
+from bgmm.engines.gibbs import sweep as sweeps
+from bgmm.engines.gibbs.draws import describe
+from bgmm.engines.gibbs.engine import first_states, sample_from
+from bgmm.engines.gibbs.reference import Conditions, summarise_prior
+from bgmm.engines.gibbs.sweep import State, first_tuning
+from bgmm.program.declare import make_target
+from bgmm.program.target import Target
+from bgmm.program.weights import PaddedDirichlet
+from tests.mixtures import Parameters
 
 N = 8  # rows of the joint-distribution test
 
@@ -34,68 +39,72 @@ N = 8  # rows of the joint-distribution test
 class Hierarchical:
     """Normals whose precisions share a hyperparameter, as a user would declare them."""
 
-    def declare(self, k, recording_step):
+    def declare(self, k, about):
         beta = numpyro.sample("beta", dist.Gamma(3.0, 2.0))
         means = numpyro.sample("means", dist.Normal(0.0, 1.5).expand([k, 1]).to_event(2))
         precisions = numpyro.sample("precisions", dist.Gamma(3.0, beta).expand([k, 1]).to_event(2))
-        return means, 1 / jnp.sqrt(precisions)[:, :, None]
+        return bgmm.Gaussians.dense(means, 1 / jnp.sqrt(precisions)[:, :, None])
 
 
 @dataclass(frozen=True)
 class Tied:
     """Normals that share one standard deviation, on which the density of the rows depends."""
 
-    def declare(self, k, recording_step):
+    def declare(self, k, about):
         means = numpyro.sample("means", dist.Normal(0.0, 1.5).expand([k, 1]).to_event(2))
         scale = numpyro.sample("scale", dist.LogNormal(-1.0, 1.0))
-        return means, jnp.broadcast_to(scale, (k, 1, 1))
+        return bgmm.Gaussians.dense(means, scale.reshape(1, 1, 1), tied=True)
 
 
 @dataclass(frozen=True)
 class NonCentred:
     """Normals whose means are m + t e_k with e_k standard normal: the density of the rows depends on what is shared."""
 
-    def declare(self, k, recording_step):
+    def declare(self, k, about):
         centre = numpyro.sample("centre", dist.Normal(0.0, 1.0))
         spread = numpyro.sample("spread", dist.LogNormal(0.0, 0.5))
         offsets = numpyro.sample("offsets", dist.Normal(0.0, 1.0).expand([k, 1]).to_event(2))
         scales = numpyro.sample("scales", dist.LogNormal(-0.5, 0.5).expand([k, 1]).to_event(2))
-        return centre + spread * offsets, scales[:, :, None]
+        return bgmm.Gaussians.diagonal(centre + spread * offsets, scales)
 
 
-def slots_of(model: models.Mixture, x: np.ndarray) -> Slots:
-    d = x.shape[1]
-    blocks, _ = make_blocks(x)
-    return make_slots(model, blocks=blocks, scaling=scaling.identity(d), recording_step=np.zeros(d), log_volume=jnp.zeros(()))
+def target_of(model: models.Mixture, x: np.ndarray) -> Target:
+    return make_target(model, x[:1], rows=in_memory(x)[0], scaling=None, recording_step=np.zeros(x.shape[1]))
 
 
-def small(family) -> Slots:
+def small(family) -> Target:
     weights = models.RandomK(models.Uniform(), concentration=models.Gamma(4.0, 3.0), max_components=4)
-    return slots_of(models.Mixture(weights, family), np.zeros((N, 1)))
+    return target_of(models.Mixture(weights, family), np.zeros((N, 1)))
 
 
-def from_prior(slots: Slots, key) -> State:
-    weights = slots.model.weights
+def from_prior(target: Target, key) -> State:
+    weights = target.model.weights
     key_h, key_z, key_k, key_alpha, key_w = jax.random.split(key, 5)
-    _, h = slots.draw(None, key=key_h)
-    z = jax.vmap(lambda key: slots.draw(h, key=key)[0])(jax.random.split(key_z, weights.size))
+    _, h = target.draw_component(None, key=key_h)
+    z = jax.vmap(lambda key: target.draw_component(h, key=key)[0])(jax.random.split(key_z, weights.size))
     k = 1 + jax.random.categorical(key_k, weights.log_prior_k())
     alpha = weights.concentration.distribution().sample(key_alpha)
-    w = weights.given(alpha, k).sample(key_w)
+    w = PaddedDirichlet(alpha / k, k, weights.size).sample(key_w)
     return State(k, jnp.log(w), z, h, jnp.log(alpha))
 
 
-def data_of(slots: Slots, state: State, key) -> jax.Array:
+def moments_of(target: Target, state: State) -> tuple[jax.Array, jax.Array]:
+    """Means and standard deviations of all components, in one dimension."""
+    found = jax.vmap(lambda z: target.component(z, state.h).components)(state.z)
+    return found.means[:, 0, 0], jnp.sqrt(found.factor.variances(1)[:, 0, 0])
+
+
+def data_of(target: Target, state: State, key) -> jax.Array:
     key_z, key_x = jax.random.split(key)
-    components = jax.vmap(lambda z: slots.component(z, state.h))(state.z)
+    mean, sd = moments_of(target, state)
     z = jax.random.categorical(key_z, state.log_w, shape=(N,))
-    return components.mean[z] + components.scale_tril[z, :, 0] * jax.random.normal(key_x, (N, 1))
+    return (mean[z] + sd[z] * jax.random.normal(key_x, (N,)))[:, None]
 
 
-def functionals(slots: Slots, state: State, x) -> jax.Array:
+def functionals(target: Target, state: State, x) -> jax.Array:
     """Twelve quantities that no naming of the components changes."""
-    components = jax.vmap(lambda z: slots.component(z, state.h))(state.z)
-    w, mu, log_sd = jnp.exp(state.log_w), components.mean[:, 0], jnp.log(components.scale_tril[:, 0, 0])
+    mu, sd = moments_of(target, state)
+    w, log_sd = jnp.exp(state.log_w), jnp.log(sd)
     spread = jnp.log(x.std())
     return jnp.stack(
         [state.k, state.k == 1, state.log_alpha, state.h[0], state.h[0] * spread, w @ w, w @ mu, w @ mu**2, w @ log_sd,
@@ -105,46 +114,46 @@ def functionals(slots: Slots, state: State, x) -> jax.Array:
 
 @pytest.fixture(scope="module", params=[Hierarchical(), Tied(), NonCentred()], ids=lambda f: type(f).__name__)
 def joint(request):
-    """Functionals of independent draws of prior and data, and the chains that alternate sweeps (of some power) and data.
+    """Functionals of independent draws of prior and data, and the chains that alternate sweeps (at some temperature) and data.
 
     The moves between partitions have no leeway: guesses decide about most, so that a fault in what makes up for them shows.
     """
-    slots = small(request.param)
-    frame = make_frame(slots, key=jax.random.key(0))
-    steps = gibbs.first_steps(frame)._replace(shared=jnp.array(-0.7))
+    target = small(request.param)
+    prior = summarise_prior(target, key=jax.random.key(0))
+    tuning = first_tuning(prior)._replace(log_step_shared=jnp.array(-0.7))
 
     @jax.jit
     @jax.vmap
     def independent(key):
         key_state, key_x = jax.random.split(key)
-        state = from_prior(slots, key_state)
-        return functionals(slots, state, data_of(slots, state, key_x))
+        state = from_prior(target, key_state)
+        return functionals(target, state, data_of(target, state, key_x))
 
     @partial(jax.jit, static_argnums=0)
-    def chains(n: int, power):
+    def chains(n: int, inverse_temperature):
         def of_chain(key):
             key_state, key_x, key_steps = jax.random.split(key, 3)
-            state = from_prior(slots, key_state)
+            state = from_prior(target, key_state)
 
             def step(carry, key):
                 state, x = carry
                 key_sweep, key_x = jax.random.split(key)
-                there = replace(slots, blocks=slots.blocks._replace(x=x.T[None]))
-                state, *_ = gibbs.sweep(there, frame, state, steps, power, jnp.zeros(()), 1, key=key_sweep)
-                x = data_of(slots, state, key_x)
-                return (state, x), functionals(slots, state, x)
+                there = replace(target, rows=replace(target.rows, x=x.T[None]))
+                state, *_ = sweeps.sweep(there, prior, state, tuning, inverse_temperature, jnp.zeros(()), 1, key=key_sweep)
+                x = data_of(target, state, key_x)
+                return (state, x), functionals(target, state, x)
 
-            return jax.lax.scan(step, (state, data_of(slots, state, key_x)), jax.random.split(key_steps, n))[1]
+            return jax.lax.scan(step, (state, data_of(target, state, key_x)), jax.random.split(key_steps, n))[1]
 
         return jax.vmap(of_chain)(jax.random.split(jax.random.key(1), 4))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(split_merge, "_LEEWAY", (0.0, 0.0))
+        patch.setattr(split_merge, "CONSTANTS", replace(split_merge.CONSTANTS, leeway=(0.0, 0.0)))
         yield np.asarray(independent(jax.random.split(jax.random.key(2), 50_000))), chains
 
 
-def largest_z(joint, n: int, power: float = 1.0) -> float:
-    expected, chains = joint[0], np.asarray(joint[1](n, jnp.asarray(power)))
+def largest_z(joint, n: int, inverse_temperature: float = 1.0) -> float:
+    expected, chains = joint[0], np.asarray(joint[1](n, jnp.asarray(inverse_temperature)))
     z = []
     for j in range(expected.shape[1]):
         error = np.hypot(expected[:, j].std() / np.sqrt(len(expected)), float(az.mcse(chains[..., j], method="mean")))
@@ -157,102 +166,51 @@ def test_sweeps_that_alternate_with_new_data_leave_the_joint_distribution(joint)
 
 
 def test_without_the_likelihood_the_prior_of_everything_is_recovered(joint):
-    assert largest_z(joint, 5000, power=0.0) < 4.0
+    assert largest_z(joint, 5000, inverse_temperature=0.0) < 4.0
 
 
 def _shared_without_likelihood(monkeypatch):
-    original = hmc.move_shared
+    original = sweeps.move_shared
 
-    def move_shared(slots, z, h, statistics, power, factor, step, *, key):
-        return original(slots, z, h, statistics, 0.0 * power, factor, step, key=key)
+    def move_shared(fixed, *given, key):
+        return original(fixed._replace(inverse_temperature=0.0 * fixed.inverse_temperature), *given, key=key)
 
-    monkeypatch.setattr(gibbs, "move_shared", move_shared)
+    monkeypatch.setattr(sweeps, "move_shared", move_shared)
 
 
 def _k_one_off(monkeypatch):
-    original = telescope.log_partition
-    monkeypatch.setattr(telescope, "log_partition", lambda w, counts, alpha, k: original(w, counts, alpha, k) + jnp.log(k + 1))
+    original = models.RandomK.log_partition
+    monkeypatch.setattr(models.RandomK, "log_partition", lambda self, *given: original(self, *given) + jnp.log(given[2] + 1))
 
 
 def _no_jacobian(monkeypatch):
-    original = Slots.component
+    original = Target.component
 
     def component(self, z, h):
         found = original(self, z, h)
         return found._replace(log_density=found.log_prior)
 
-    monkeypatch.setattr(Slots, "component", component)
+    monkeypatch.setattr(Target, "component", component)
 
 
 def _guesses_decide(monkeypatch):
-    monkeypatch.setattr(split_merge, "_log_back", lambda guess, leeway: 0.0)
+    monkeypatch.setattr(split_merge, "_log_screening_ratio", lambda guess, leeway: 0.0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plant", [_k_one_off, _no_jacobian, _guesses_decide, _shared_without_likelihood])
 def test_planted_faults_do_not_leave_it(plant, joint, request, monkeypatch):
+    if plant is _no_jacobian and "Tied" in request.node.name:
+        pytest.skip("the sites of one component are means alone, whose Jacobian is one")
     if plant is _shared_without_likelihood and "Hierarchical" in request.node.name:
         pytest.skip("the density of these rows does not depend on what the components share")
     expected, chains = joint
     plant(monkeypatch)
 
-    def traced_anew(n, power):
-        return chains.__wrapped__(n, power)
+    def traced_anew(n, inverse_temperature):
+        return chains.__wrapped__(n, inverse_temperature)
 
     assert largest_z((expected, jax.jit(traced_anew, static_argnums=0)), 20_000) > 8.0
-
-
-def test_the_probability_of_a_partition_sums_to_one_over_all_partitions():
-    """Brute force over all assignments of five rows to K components, K of four, for dynamic and static weights."""
-    for dynamic in (False, True):
-        weights = models.RandomK(models.Uniform(), concentration=0.8, dynamic=dynamic, max_components=4)
-        for k in (1, 2, 3, 4):
-            seen = set()
-            for z in product(range(k), repeat=5):
-                first = {}
-                seen.add(tuple(first.setdefault(label, len(first)) for label in z))
-            counts = np.stack([np.bincount(blocks, minlength=4) for blocks in seen]).astype(float)
-            at = jnp.array([float(k)])
-            log_p = jax.vmap(partial(telescope.log_partition, weights), in_axes=(0, None, None))(counts, jnp.array(0.8), at)
-            assert float(jnp.exp(log_p).sum()) == pytest.approx(1.0, rel=1e-9)
-
-
-def test_the_probability_of_a_partition_of_a_dirichlet_process_is_the_limit_of_dynamic_weights():
-    process, dynamic = models.StickBreaking(6, 0.8), models.RandomK(concentration=0.8, max_components=6)
-    counts, alpha = jnp.array([4.0, 2.0, 1.0, 0, 0, 0]), jnp.array(0.8)
-    expected = telescope.log_partition(dynamic, counts, alpha, jnp.array([1e7]))
-    np.testing.assert_allclose(telescope.log_partition(process, counts, alpha, jnp.array([6.0])), expected, rtol=1e-5)
-
-
-def test_the_guess_of_the_evidence_is_exact_where_the_prior_is_conjugate(rng):
-    """Rows about a known mean, one after the other: each has a t distribution given those before (Gelman et al. 2013, 3.6)."""
-    d, rows = 3, rng.normal(size=(7, 3)) @ rng.normal(size=(3, 3))
-    rows = np.concatenate([rows, -rows])  # their mean is the known one
-    C0 = np.cov(rng.normal(size=(9, d)).T)
-    slots = slots_of(models.random_k(), rows)
-    frame = make_frame(slots, key=jax.random.key(0))
-    frame = frame._replace(mean=jnp.zeros(d), mean_covariance=jnp.zeros((d, d)), covariance=jnp.asarray(C0))
-    S, expected = d * C0, 0.0
-    for n, row in enumerate(rows):
-        expected += stats.multivariate_t(np.zeros(d), S / (n + 1), df=n + 1).logpdf(row)
-        S = S + np.outer(row, row)
-    statistics = one_pass.sums(slots.blocks.x, slots.blocks.weights)
-    assert float(split_merge._guess(frame, statistics, jnp.ones(()))) == pytest.approx(expected, abs=1e-6)
-
-
-def test_weights_of_a_dirichlet_process_given_a_partition_are_those_of_its_occupied_blocks_and_sticks():
-    """Dirichlet(n_1, ..., n_K+, alpha), the last broken up as the process itself is."""
-    process, counts, alpha = models.StickBreaking(6, 1.7), jnp.array([5.0, 2.0, 0, 0, 0, 0]), jnp.array(1.7)
-    keys = jax.random.split(jax.random.key(7), 3000)
-    log_w = jax.vmap(lambda key: telescope.draw_log_weights(process, counts, jnp.array(6), alpha, key=key))(keys)
-    w = np.exp(np.asarray(log_w))
-    np.testing.assert_allclose(w.sum(1), 1.0)
-    for k, n in ((0, 5.0), (1, 2.0)):
-        assert stats.kstest(w[:, k], stats.beta(n, 8.7 - n).cdf).pvalue > 1e-3
-    empty = w[:, 2:].sum(1)
-    assert stats.kstest(empty, stats.beta(1.7, 7.0).cdf).pvalue > 1e-3
-    assert stats.kstest(w[:, 2] / empty, stats.beta(1, 1.7).cdf).pvalue > 1e-3
-    assert stats.kstest(w[:, 3] / (empty - w[:, 2]), stats.beta(1, 1.7).cdf).pvalue > 1e-3
 
 
 def test_gibbs_and_nuts_agree_where_components_share_a_scale(rng):
@@ -260,12 +218,32 @@ def test_gibbs_and_nuts_agree_where_components_share_a_scale(rng):
     x = np.concatenate([rng.normal(-1, 0.1, 100), rng.normal(1, 0.1, 100)])
     model = models.Mixture(models.Dirichlet(2), Tied())
     settings = bgmm.Gibbs(n_draws=500, n_warmup=200, split_merge=0), bgmm.NUTS(n_draws=500, n_warmup=300)
-    scales = [
-        bgmm.fit(model, x, engine=engine, seed=1, standardise=False)["posterior"]["scales"][..., 0, 0] for engine in settings
-    ]
+    posteriors = [bgmm.fit(model, x, engine=engine, seed=1, standardise=False)["posterior"] for engine in settings]
+    scales = [posterior["scales"][..., 0] for posterior in posteriors]
+    for posterior, scale in zip(posteriors, scales, strict=True):
+        assert scale.dims == ("chain", "draw")  # one for all clusters
+        np.testing.assert_allclose(posterior["scale"], scale, rtol=1e-9)
     for method, moment in (("mean", np.mean), ("sd", np.std)):
         ours, theirs = (moment(scale.to_numpy()) for scale in scales)
         assert abs(ours - theirs) < 4.5 * np.hypot(*(float(az.mcse(scale, method=method)) for scale in scales))
+
+
+def test_the_guess_of_the_evidence_is_exact_where_the_prior_is_conjugate(rng):
+    """Rows about a known mean, one after the other: each has a t distribution given those before (Gelman et al. 2013, 3.6)."""
+    d, rows = 3, rng.normal(size=(7, 3)) @ rng.normal(size=(3, 3))
+    rows = np.concatenate([rows, -rows])  # their mean is the known one
+    C0 = np.cov(rng.normal(size=(9, d)).T)
+    target = target_of(models.random_k(), rows)
+    prior = summarise_prior(target, key=jax.random.key(0))
+    origin = bgmm.Gaussians.dense(jnp.zeros((1, d)), jnp.linalg.cholesky(jnp.asarray(C0))[None])
+    reference = prior.reference._replace(origin=origin, mean_variances=jnp.zeros(d))
+    fixed = Conditions(target, prior, reference, prior.shared, jnp.ones(()))
+    S, expected = d * C0, 0.0
+    for n, row in enumerate(rows):
+        expected += stats.multivariate_t(np.zeros(d), S / (n + 1), df=n + 1).logpdf(row)
+        S = S + np.outer(row, row)
+    statistics = kernel.sum_statistics(Dense.statistics, target.rows.x, target.rows.weights)
+    assert float(split_merge.log_evidence_guess(fixed, statistics)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_drawn_missing_values_have_the_conditional_moments(rng):
@@ -275,9 +253,9 @@ def test_drawn_missing_values_have_the_conditional_moments(rng):
         np.linalg.cholesky(np.array([[[2.0, 0.8, 0.3], [0.8, 1.0, 0.4], [0.3, 0.4, 0.7]]])),
     )
     row = np.array([[1.8, np.nan, np.nan]])
-    blocks, _ = make_blocks(np.repeat(row, 20_000, axis=0))
-    x = one_pass.drawn(natural(mixture), blocks, key=jax.random.key(0)).x
-    x = np.asarray(x).transpose(0, 2, 1).reshape(-1, 3)[np.asarray(blocks.weights).reshape(-1) > 0]
+    rows, _ = in_memory(np.repeat(row, 20_000, axis=0))
+    x = kernel.draw_complete_data(mixture.mixture.natural(), rows, key=jax.random.key(0)).x
+    x = np.asarray(x).transpose(0, 2, 1).reshape(-1, 3)[np.asarray(rows.weights).reshape(-1) > 0]
     np.testing.assert_array_equal(x[:, 0], 1.8)
     covariance = mixture.scale_tril[0] @ mixture.scale_tril[0].T
     slope = covariance[1:, 0] / covariance[0, 0]
@@ -300,7 +278,7 @@ def test_a_fit_answers_how_many_with_a_tree_that_arviz_takes_as_it_is(tree, fait
     k, k_plus = (tree["posterior"][name] for name in ("n_components", "n_occupied"))
     np.testing.assert_allclose(components["weights"].sum("cluster"), 1.0)
     np.testing.assert_array_equal((components["weights"] > 0).sum("cluster"), k)
-    np.testing.assert_array_equal(components["occupied"].sum("cluster"), k_plus)
+    np.testing.assert_array_equal(tree["sample_stats"]["occupied"].sum("cluster"), k_plus)
     assert all(np.isfinite(variable).all() for variable in components.data_vars.values())
     p = bgmm.n_occupied(tree)
     assert float(p.sum()) == pytest.approx(1.0)
@@ -335,7 +313,7 @@ def test_the_summary_says_whether_chains_from_different_starts_agree(tree):
     ],
 )
 def test_what_gibbs_cannot_do_is_refused_in_one_sentence(faithful, model, options, says):
-    with pytest.raises(ValueError, match=says) as refusal:
+    with pytest.raises(ValueError, match=says) as refusal, warnings.catch_warnings(action="ignore"):  # that values repeat
         bgmm.fit(model, faithful, **options)
     assert "\n" not in str(refusal.value)
 
@@ -343,12 +321,14 @@ def test_what_gibbs_cannot_do_is_refused_in_one_sentence(faithful, model, option
 def test_a_dirichlet_process_lists_the_clusters_that_hold_rows(faithful):
     settings = bgmm.Gibbs(n_draws=200, n_warmup=100, n_chains=2, split_merge=0)
     tree = bgmm.fit(models.dirichlet_process(12, concentration=models.Gamma(1.0, 1.0)), faithful, engine=settings)
-    assert set(tree["posterior"].data_vars) == {"n_occupied", "concentration"}
-    np.testing.assert_allclose(tree["components"]["weights"].sum("cluster"), 1.0)
-    assert (tree["components"]["weights"].diff("cluster") <= 0).all()  # heaviest first, as the sticks expect
+    posterior = tree["posterior"]
+    assert set(posterior.data_vars) == {"weights", "means", "scales", "covariances", "correlations", "concentration"}
+    assert "components" not in tree.children  # the number of places is given
+    np.testing.assert_allclose(posterior["weights"].sum("cluster"), 1.0)
+    assert (posterior["weights"].diff("cluster") <= 0).all()  # heaviest first, as the sticks expect
     aligned = bgmm.relabel(tree)
     assert float(aligned["posterior"]["weights"].isel(cluster=slice(0, 2)).sum("cluster").mean()) > 0.7
-    np.testing.assert_array_equal(aligned["sample_stats"]["present"].sum("cluster"), tree["posterior"]["n_occupied"])
+    np.testing.assert_array_equal(aligned["sample_stats"]["present"].sum("cluster"), tree["sample_stats"]["n_occupied"])
     assert float(bgmm.n_occupied(tree).sel(n_occupied=1)) < 0.05
 
 
@@ -373,12 +353,12 @@ def moments(tree) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.slow
 def test_without_the_likelihood_the_default_priors_are_recovered(rng):
     model = models.random_k(max_components=6)
-    slots = slots_of(model, rng.normal(size=(12, 2)))
-    frame = make_frame(slots, key=jax.random.key(0))
+    target = target_of(model, rng.normal(size=(12, 2)))
+    summary = summarise_prior(target, key=jax.random.key(0))
     settings = bgmm.Gibbs(n_draws=4000, n_warmup=300, n_chains=4)
-    states = gibbs.first_states(slots, frame, 4, key=jax.random.key(1))
-    found = gibbs.sample_from(slots, frame, settings, states, key=jax.random.key(2), power=0.0)
-    draws = records.describe(slots, found)
+    states = first_states(target, summary, 4, key=jax.random.key(1))
+    found = sample_from(target, summary, settings, states, key=jax.random.key(2), inverse_temperature=0.0)
+    draws = describe(target, found)
     prior = Predictive(model, num_samples=20_000)(jax.random.key(3), np.zeros((12, 2)))
 
     def quantities(k, alpha, w, means, scale_tril):
@@ -397,9 +377,8 @@ def test_without_the_likelihood_the_default_priors_are_recovered(rng):
         *(np.asarray(prior[name]) for name in ("n_components", "concentration", "weights", "means")), scale_tril
     )
     m = draws.mixture
-    found = quantities(
-        draws.sites["n_components"], draws.sites["concentration"], np.exp(m.log_weights), np.asarray(m.means), m.scale_tril
-    )
+    means, L = np.asarray(m.components.means), np.asarray(m.components.factor.L)
+    found = quantities(draws.sites["n_components"], draws.sites["concentration"], np.exp(m.log_weights), means, L)
     for ours, theirs in zip(found, expected, strict=True):
         error = np.hypot(theirs.std() / np.sqrt(theirs.size), float(az.mcse(ours, method="mean")))
         assert abs(ours.mean() - theirs.mean()) < 4.0 * error
@@ -409,10 +388,11 @@ def test_the_engine_is_gibbs_unless_the_rows_the_start_or_the_program_ask_for_an
     class Asked(Exception):  # noqa: N818
         pass
 
-    def run(settings, target, key, start):
+    def run(settings, target, *, key, start):
         raise Asked(type(settings).__name__)
 
-    monkeypatch.setattr(bgmm.fitting, "_run", run)
+    for engine in (bgmm.Gibbs, bgmm.NUTS, bgmm.EM):
+        monkeypatch.setattr(engine, "run", run)
     few = faithful.to_numpy()
     for model, options, expected in (
         (models.finite(2), {}, "Gibbs"),
@@ -430,11 +410,13 @@ def test_the_engine_is_gibbs_unless_the_rows_the_start_or_the_program_ask_for_an
 class Ordered:
     """Components that are not alike: each mean is above the one before it."""
 
-    def declare(self, k, recording_step):
+    def declare(self, k, about):
         gaps = numpyro.sample("gaps", dist.HalfNormal(1.0).expand([k, 1]).to_event(2))
-        return jnp.cumsum(gaps, axis=0), jnp.ones((k, 1, 1))
+        return bgmm.Gaussians.dense(jnp.cumsum(gaps, axis=0), jnp.ones((k, 1, 1)))
 
 
 def test_components_that_are_not_alike_are_refused():
+    model = models.Mixture(models.Dirichlet(2), Ordered())
+    assert "components that are alike" in bgmm.Gibbs().refuses(target_of(model, np.zeros((5, 1))))
     with pytest.raises(ValueError, match="components that are alike"):
-        slots_of(models.Mixture(models.Dirichlet(2), Ordered()), np.zeros((5, 1)))
+        bgmm.fit(model, np.arange(5.0), engine="gibbs")

@@ -1,6 +1,8 @@
-"""Where a climb begins: weights count, padding does not, and columns are known by their names."""
+"""Where a search begins: weights count, padding does not, and columns are known by their names."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +11,10 @@ import pytest
 
 import bgmm
 from bgmm import models
-from bgmm.core import scaling
-from bgmm.data.table import as_table
-from bgmm.engines.climb import Aim, climb, heights
-from bgmm.engines.starts import first_guesses
-from bgmm.inputs import beginning
+from bgmm.engines.optimise.objective import Objective
+from bgmm.engines.optimise.search import heights, search
+from bgmm.engines.optimise.starts import first_guesses
+from bgmm.inputs import read_data, start_mixture
 from tests.engines.test_em import standard_target
 
 
@@ -22,10 +23,10 @@ def test_a_row_counts_in_a_start_as_often_as_it_weighs(rng, kind):
     x, c, labels = rng.normal(size=(30, 2)), np.repeat([0, 1, 2], 10), np.arange(30) % 2
     x[0] = 1e12  # of weight zero
     means = np.array([[-1.0, 0.0], [1.0, 0.0]])
-    units = scaling.scaling_of(x[c > 0])
 
     def start(rows, labels, weights):
-        return beginning(labels if kind == "labels" else means, as_table(rows), weights, units, 2)
+        data = read_data(models.finite(2), rows, weights)
+        return jax.tree.leaves(start_mixture(labels if kind == "labels" else means, data, 2))
 
     twice = np.repeat(np.arange(30), c)
     for found, expected in zip(start(x, labels, c.astype(float)), start(x[twice], labels[twice], None), strict=True):
@@ -35,16 +36,16 @@ def test_a_row_counts_in_a_start_as_often_as_it_weighs(rng, kind):
 def test_a_tree_is_a_start_by_the_names_of_its_columns(iris):
     tree = bgmm.fit(models.finite(3), iris, engine=bgmm.EM(prior=False, n_starts=1), seed=0)
     other = iris[iris.columns[::-1]]
-    here, there = (beginning(tree, as_table(x), None, scaling.scaling_of(x.to_numpy()), 3) for x in (iris, other))
+    here, there = (start_mixture(tree, read_data(models.finite(3), x, None), 3).components for x in (iris, other))
     np.testing.assert_allclose(there.means, here.means[:, ::-1], rtol=1e-9)
-    covariances = [L @ np.swapaxes(L, 1, 2) for L in (here.scale_tril, there.scale_tril)]
+    covariances = [L @ np.swapaxes(L, 1, 2) for L in (here.factor.L, there.factor.L)]
     np.testing.assert_allclose(covariances[1], covariances[0][:, ::-1, ::-1], rtol=1e-9, atol=1e-12)
 
 
 def test_padding_is_no_cluster_of_a_hierarchical_start(rng):
     x = np.concatenate([rng.normal(-10, 0.4, 300), rng.normal(-7, 0.4, 200), rng.normal(9, 0.4, 525)])[:, None]
     target = standard_target(models.finite(3), x)
-    assert target.blocks.weights.size > len(x)
+    assert target.rows.n_places > len(x)
     guess = first_guesses(target, 1, "hierarchical", None, key=jax.random.key(0))
     np.testing.assert_allclose(np.exp(guess.log_weights[0]), np.array([301, 201, 526]) / 1028)
 
@@ -52,7 +53,8 @@ def test_padding_is_no_cluster_of_a_hierarchical_start(rng):
 def test_a_start_that_is_lost_does_not_lose_the_others(rng):
     target = standard_target(models.finite(2), rng.normal(size=(60, 2)))
     guesses = first_guesses(target, 2, "k-means++", None, key=jax.random.key(0))
-    lost = guesses._replace(means=guesses.means.at[0].set(jnp.nan))
-    height = heights(climb(target, Aim(prior=False), lost, key=jax.random.key(1))[1])
+    components = guesses.components
+    lost = guesses._replace(components=replace(components, means=components.means.at[0].set(jnp.nan)))
+    height = heights(search(target, Objective(prior=False), lost, key=jax.random.key(1))[1])
     assert height[0] == -np.inf
     assert np.isfinite(height[1])

@@ -11,14 +11,17 @@ import pytest
 from sklearn.cluster import KMeans
 
 from bgmm import models
-from bgmm.core import gaussian, scaling
-from bgmm.core.blocks import make_blocks
-from bgmm.core.target import Target, make_target
-from bgmm.engines.climb import Aim, climb
-from bgmm.engines.minimise import minimise
-from bgmm.engines.modes import laplace
+from bgmm.core import scaling
+from bgmm.core.dense import Dense
+from bgmm.core.in_memory import in_memory
+from bgmm.core.lbfgs import minimise
 from bgmm.engines.nuts import NUTS, sample_from
-from bgmm.engines.starts import first_guesses
+from bgmm.engines.optimise.modes import laplace
+from bgmm.engines.optimise.objective import Objective
+from bgmm.engines.optimise.search import search
+from bgmm.engines.optimise.starts import first_guesses
+from bgmm.program.declare import make_target
+from bgmm.program.target import Target
 
 
 def target_of(model, x) -> Target:
@@ -26,13 +29,7 @@ def target_of(model, x) -> Target:
     standard = units.standardise(x)
     declared = model.components.recording_step
     steps = scaling.recording_steps(x, units) if declared is None else np.full(x.shape[1], declared)
-    return make_target(
-        model,
-        standard,
-        blocks=make_blocks(standard)[0],
-        scaling=scaling.identity(x.shape[1]),
-        recording_step=steps / units.scale,
-    )
+    return make_target(model, standard, rows=in_memory(standard)[0], scaling=None, recording_step=steps / units.scale)
 
 
 def most_tied(x: np.ndarray, plane: bool) -> np.ndarray:
@@ -49,7 +46,7 @@ def statistics_of_ties(x: np.ndarray, k: int, ties: np.ndarray) -> jax.Array:
     """Statistics of one component on exactly the tied rows, and of k-means clusters of the others."""
     z = np.zeros(len(x), int)
     z[~ties] = 1 + KMeans(k - 1, n_init=5, random_state=0).fit_predict(x[~ties])
-    return jnp.asarray(np.eye(k)[z].T @ np.asarray(gaussian.features(jnp.asarray(x.T))).T)
+    return jnp.asarray(np.eye(k)[z].T @ np.asarray(Dense.statistics(jnp.asarray(x.T))).T)
 
 
 @jax.jit
@@ -58,7 +55,7 @@ def on_ties(target: Target, statistics: jax.Array) -> jax.Array:
 
     def negative(z):
         traced = target.trace(z)
-        eta = gaussian.natural(traced.mixture)
+        eta = traced.mixture.natural().eta
         return -(traced.log_prior + traced.log_jacobian + jnp.vdot(statistics, eta))
 
     return minimise(jax.value_and_grad(negative), jnp.zeros(target.n_dim), max_evaluations=2000, tolerance=1e-8).x
@@ -78,7 +75,7 @@ def cases(iris, faithful):
     def case(x, k):
         floored, bare = target_of(models.finite(k), x), target_of(models.finite(k, floor=0.0, recording_step=0.0), x)
         guesses = first_guesses(floored, 16, "k-means++", None, key=jax.random.key(0))
-        ordinary = climb(floored, Aim(jacobian=True), guesses, key=jax.random.key(1))[1].objective.max()
+        ordinary = search(floored, Objective(jacobian=True), guesses, key=jax.random.key(1))[1].objective.max()
         return scaling.scaling_of(x).standardise(x), k, floored, bare, float(ordinary)
 
     return {"faithful": case(faithful.to_numpy(), 3), "iris": case(iris.to_numpy(), 4)}

@@ -11,8 +11,8 @@ from scipy import stats
 from scipy.special import gammaln
 
 from bgmm import models
-from bgmm.core.lkj import LKJ
-from bgmm.core.weights import Count, PaddedDirichlet, Sticks
+from bgmm.program.lkj import LKJ
+from bgmm.program.weights import Count, PaddedDirichlet, Sticks
 
 ABOVE = np.arange(12.0)
 PRIORS = {
@@ -103,6 +103,7 @@ def test_counts_are_normalised_up_to_the_largest():
         (lambda: models.random_k(0.3), "count must be a prior"),
         (lambda: models.random_k(max_components=0), "max_components"),
         (lambda: models.random_k(concentration=-1.0), "concentration must be above 0"),
+        (lambda: models.sparse(3, concentration="small"), r"above 0, or a prior with a method distribution\(\)"),
         (lambda: models.dirichlet_process(1), "n_components must be a whole number of at least 2"),
         (lambda: models.dirichlet_process(concentration=0), "concentration must be above 0"),
         (lambda: models.random_k(dynamic="no"), "dynamic must be True or False"),

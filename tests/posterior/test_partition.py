@@ -11,7 +11,7 @@ import xarray as xr
 from sklearn.metrics import mutual_info_score
 
 import bgmm
-from bgmm.posterior.losses import LOSSES, distances, grouped, shared, ungrouped
+from bgmm.posterior.losses import LOSSES, contingency_tables, distances, grouped, ungrouped
 from bgmm.posterior.salso import search
 from tests.mixtures import log_density, log_joint, random_mixture, sample
 from tests.posterior_trees import jittered, switched, tree_of
@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_entropies_and_of_pairs(rng, loss):
     assert len(draws.size) <= 45
     of_groups = c[np.unique(draws.of_row, return_index=True)[1]]
     np.testing.assert_allclose(distances(of_groups, draws, LOSSES[loss]), expected, atol=1e-12)
-    np.testing.assert_array_equal(shared(of_groups, draws, 3).sum((1, 2)), 90)
+    np.testing.assert_array_equal(contingency_tables(of_groups, draws, 3).sum((1, 2)), 90)
     np.testing.assert_allclose(distances(z[3], ungrouped(z), LOSSES[loss])[3], 0, atol=1e-12)
 
 
@@ -84,17 +84,17 @@ def test_the_search_finds_the_best_of_all_set_partitions(loss):
 @BOTH
 def test_no_draw_and_no_other_start_is_better(overlapping, loss):
     found = bgmm.partition(overlapping, loss=loss, seed=2)
-    z = with_drawn(overlapping, seed=2)
+    z = draws_of_partition(overlapping, seed=2)
     losses = [mean_loss(own, z, loss) for own in z]
     assert float(found["expected_loss"]) == pytest.approx(mean_loss(found["assignments"], z, loss), abs=1e-12)
     assert float(found["expected_loss"]) <= min(losses)
 
 
-def with_drawn(tree, seed):
-    """The draws that partition uses."""
-    from bgmm.posterior.assignments import drawn
+def draws_of_partition(tree, seed):
+    """The assignments that ``partition`` draws."""
+    from bgmm.posterior.assignments import draw_assignments
 
-    return drawn(tree, n_draws=1000, key=jax.random.split(jax.random.key(seed))[0]).z
+    return draw_assignments(tree, n_draws=1000, key=jax.random.split(jax.random.key(seed))[0]).z
 
 
 @BOTH
@@ -182,7 +182,7 @@ def test_at_most_so_many_draws_from_every_chain_and_so_many_clusters(rng):
 def test_the_ball_is_the_smallest_that_holds_the_probability_and_its_bounds_are_the_farthest(overlapping, loss, probability):
     around = bgmm.partition(overlapping, loss=loss, seed=4)
     ball = bgmm.credible_ball(overlapping, around, probability=probability, seed=4)
-    z, c = with_drawn(overlapping, seed=4), around["assignments"].to_numpy()
+    z, c = draws_of_partition(overlapping, seed=4), around["assignments"].to_numpy()
     d = np.array([BRUTE[loss](c, own) for own in z])
     radius = float(ball["radius"])
     assert np.mean(d <= radius + 1e-9) >= probability > np.mean(d < radius - 1e-9)
@@ -276,12 +276,12 @@ def test_co_clustering_of_held_assignments_is_the_share_of_draws(rng):
 def test_co_clustering_never_makes_a_matrix_that_nobody_asked_for(rng):
     tree = with_assignments(np.zeros((1, 2, 2001), int))
     for ask, says in (
-        ({}, "all 2001 rows are more than the 2000 of one block; give fewer as rows, or the pairs wanted as pairs"),
+        ({}, "all 2001 rows are more than the 2000 of one matrix; give fewer rows, or give pairs"),
         ({"rows": np.arange(2001)}, "2001 rows are more"),
         ({"rows": [0, 2001]}, "rows holds 2001, and the tree has the rows 0 to 2000"),
         ({"rows": [-1]}, "rows holds -1"),
         ({"rows": [0.5]}, "whole numbers"),
-        ({"rows": [[0, 1]]}, "list of numbers of rows"),
+        ({"rows": [[0, 1]]}, "list of row indices"),
         ({"pairs": [0, 1]}, r"array \(m, 2\)"),
         ({"rows": [0], "pairs": [(0, 1)]}, "not both"),
     ):

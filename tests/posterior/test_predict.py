@@ -9,8 +9,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 import bgmm
-from bgmm.core.gaussian import Parameters
-from tests.mixtures import log_density, log_joint, random_mixture, sample
+from tests.mixtures import Parameters, log_density, log_joint, random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
 
 

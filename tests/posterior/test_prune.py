@@ -9,10 +9,9 @@ from scipy.stats import norm
 
 import bgmm
 from bgmm import models
-from bgmm.core.gaussian import Parameters
 from bgmm.show.summary import summary_text
-from bgmm.tree import about
-from tests.mixtures import log_density, log_joint, sample
+from bgmm.tree.read import about
+from tests.mixtures import Parameters, log_density, log_joint, sample
 from tests.posterior_trees import jittered, switched, tree_of
 from tests.varying import varying
 

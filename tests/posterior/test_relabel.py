@@ -10,8 +10,7 @@ import pytest
 import xarray as xr
 
 import bgmm
-from bgmm.core.gaussian import Parameters
-from tests.mixtures import random_mixture, sample
+from tests.mixtures import Parameters, random_mixture, sample
 from tests.posterior_trees import jittered, switched, tree_of
 from tests.varying import varying
 

@@ -33,8 +33,8 @@ def test_the_heat_map_is_co_clustering_in_the_order_of_the_partition(overlapping
 
 
 def test_of_many_rows_an_even_choice_is_shown_and_said(overlapping, monkeypatch):
-    monkeypatch.setattr(partitions, "_SHOWN_BLOCK", 30)
-    monkeypatch.setattr(partitions, "_SHOWN_ROWS", 40)
+    monkeypatch.setattr(partitions, "_HEAT_MAP_ROWS", 30)
+    monkeypatch.setattr(partitions, "_PLOTTED_ROWS", 40)
     around = bgmm.partition(overlapping)
     heat = bgmm.plot_co_clustering(overlapping, around)
     assert heat.images[0].get_array().shape == (30, 30)

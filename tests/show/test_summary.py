@@ -6,9 +6,8 @@ import numpy as np
 
 import bgmm
 from bgmm import models
-from bgmm.core.gaussian import Parameters
 from bgmm.show.summary import summary_text, verdicts
-from tests.mixtures import random_mixture, sample
+from tests.mixtures import Parameters, random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
 
 
@@ -20,7 +19,7 @@ def test_chains_that_agree_and_chains_that_do_not_are_told_apart(rng):
     mixture = random_mixture(rng, 2, 2, spread=4.0)
     x = sample(rng, mixture, 60)[0]
     whole = jittered(rng, mixture, 4, 500)
-    assert verdict(whole, x).startswith("The chains agree: R-hat at most 1.0")
+    assert verdict(whole, x).startswith("The chains agree: R-hat is at most 1.0")
     moved = whole.means.copy()
     moved[0, :, 1, 0] += 0.1
     torn = verdict(whole._replace(means=moved), x)
@@ -62,4 +61,4 @@ def test_chains_of_which_nothing_varies_are_not_said_to_agree():
     one, other = np.repeat([0, 1], 12), np.tile([0, 1], 12)
     text = summary_text(bgmm.from_draws(assignments=np.stack([np.tile(one, (50, 1)), np.tile(other, (50, 1))])))
     assert "The chains agree" not in text
-    assert "Nothing that was drawn varies" in text
+    assert "No variable varies between draws" in text

@@ -1,0 +1,129 @@
+"""Files that are larger than memory: rows that are read block by block, each time a pass needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bgmm.core.scaling import CHUNK
+from bgmm.data.table import RESERVED
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Rows in a file. ``bgmm.fit`` takes it in the place of an array; nothing of the length of the file is kept in memory."""
+
+    path: Path
+    n_rows: int
+    features: tuple[str, ...]
+    columns: tuple[int, ...] = field(repr=False)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows start .. stop - 1, shape (stop - start, d), in float64."""
+        raise NotImplementedError
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """All rows, some at a time."""
+        for start in range(0, self.n_rows, CHUNK):
+            yield self.read(start, min(start + CHUNK, self.n_rows))
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """These rows, in increasing order."""
+        parts = [self.read(int(row), int(row) + 1) for row in rows]
+        return np.concatenate(parts)
+
+
+class NpyStream(Stream):
+    """Rows of an array (n, d) in a .npy file, through a memory map."""
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """From the memory map, which is opened and closed here: pages that were read do not stay in this process."""
+        rows = np.load(self.path, mmap_mode="r")[start:stop]
+        return np.asarray(rows[:, list(self.columns)], np.float64)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """At once."""
+        return np.asarray(np.load(self.path, mmap_mode="r")[rows][:, list(self.columns)], np.float64)
+
+
+@dataclass(frozen=True)
+class ParquetStream(Stream):
+    """Rows of numeric columns of a Parquet file, row group by row group."""
+
+    starts: tuple[int, ...] = field(default=(), repr=False)  # first row of each row group, and the number of rows
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """From the row groups that hold these rows."""
+        import pyarrow.parquet as pq
+
+        first, last = np.searchsorted(self.starts, [start, stop - 1], side="right") - 1
+        with pq.ParquetFile(self.path) as file:
+            table = file.read_row_groups(list(range(first, last + 1)), columns=list(self.features))
+        low = start - self.starts[first]
+        rows = np.column_stack([table[name].to_numpy() for name in self.features])[low : low + stop - start]
+        return np.asarray(rows, np.float64)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Row group by row group."""
+        group = np.searchsorted(self.starts, rows, side="right") - 1
+        parts = [
+            self.read(self.starts[g], self.starts[g + 1])[rows[group == g] - self.starts[g]] for g in np.unique(group).tolist()
+        ]
+        return np.concatenate(parts)
+
+
+def stream(path: str | Path, columns: Sequence[str] | None = None) -> Stream:
+    """Rows of a file that ``bgmm.fit`` reads block by block instead of holding them in memory.
+
+    :param path: a .npy file with an array (n, d), whose features are named x1, x2, ..., or a Parquet file.
+    :param columns: names of the columns to use; by default all (of Parquet, all numeric ones).
+    :raises ValueError: when there is no such file, or it is of another kind; the sentence says what to do.
+    """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"a stream needs the path of a file, not {type(path).__name__}; bgmm.fit takes other data as they are")
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ValueError(f"no file '{path}'")
+    if path.suffix == ".npy":
+        array = np.load(path, mmap_mode="r")
+        if array.ndim != 2 or array.dtype.kind not in "iuf" or 0 in array.shape:
+            raise ValueError(
+                f"'{path}' must hold an array of numbers with rows and columns, not {array.dtype} of {array.shape}"
+            )
+        names = tuple(f"x{j + 1}" for j in range(array.shape[1]))
+        kept = _selected(path, names, columns)
+        return NpyStream(path, len(array), kept, tuple(names.index(name) for name in kept))
+    if path.suffix == ".parquet":
+        return _parquet(path, columns)
+    raise ValueError(f"'{path}' must be a .npy or .parquet file to be streamed; bgmm.fit takes other tables in memory")
+
+
+def _parquet(path: Path, columns: Sequence[str] | None) -> ParquetStream:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ValueError("a Parquet file needs pyarrow to be read: pip install 'bgmm[parquet]'") from error
+    with pq.ParquetFile(path) as file:
+        types, metadata = file.schema_arrow, file.metadata
+        numeric = tuple(f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
+        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    kept = _selected(path, numeric, columns)
+    starts = tuple(np.concatenate([[0], np.cumsum(sizes)]).tolist())
+    return ParquetStream(path, starts[-1], kept, tuple(range(len(kept))), starts)
+
+
+def _selected(path: Path, names: tuple[str, ...], columns: Sequence[str] | None) -> tuple[str, ...]:
+    """The columns to use, which must be there and have names that a tree can hold."""
+    kept = names if columns is None else tuple(columns)
+    for name in kept:
+        if name not in names:
+            raise ValueError(f"'{path}' has no numeric column '{name}'; it has {', '.join(names)}")
+        if name in RESERVED:
+            raise ValueError(f"column '{name}' of '{path}' has the name of a dimension of the results; rename it")
+    if not kept:
+        raise ValueError(f"'{path}' has no column of numbers")
+    return kept

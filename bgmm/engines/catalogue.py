@@ -1,0 +1,23 @@
+"""The engines by name: a new one is a line here. They are imported when they are used, so that the command starts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bgmm.engines.base import Engine
+
+ENGINES: Mapping[str, tuple[str, str]] = {  # module and class of the settings
+    "em": ("bgmm.engines.em", "EM"),
+    "gibbs": ("bgmm.engines.gibbs.engine", "Gibbs"),
+    "nuts": ("bgmm.engines.nuts", "NUTS"),
+}
+BEST_FIRST = ("gibbs", "nuts")  # the first of these that does not refuse a model is its own best engine
+
+
+def engine_named(name: str) -> Engine:
+    """The engine of this name with default settings."""
+    module, settings = ENGINES[name]
+    return getattr(import_module(module), settings)()

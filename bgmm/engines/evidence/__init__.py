@@ -1,0 +1,1 @@
+"""The marginal likelihood (evidence) of a mixture with a known number of components."""

@@ -1,0 +1,110 @@
+r"""The evidence of a mixture with K components: the density of the data with all parameters integrated out,
+
+.. math:: p(y \mid K) = \int p(y \mid z) p(z) \, dz = K! \int_D p(y, z) \, dz,
+
+over unconstrained parameters z, where D is the domain of one labelling (``labelling``). The integral over D is estimated by
+importance sampling from t distributions at the modes (``importance``). The Pareto shape k-hat measures how heavy the tail of
+the importance weights is. Where k-hat exceeds 0.7 (Vehtari, Simpson, Gelman, Yao and Gabry 2024), tempered sequential Monte
+Carlo (``tempered_smc``) estimates the integral instead.
+
+The same draws estimate the probability that every component holds a row, which the evidence of partitions needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from arviz_stats.base import array_stats
+from jaxtyping import Array, Float
+from scipy.special import gammaln, logsumexp
+
+from bgmm.core import kernel
+from bgmm.core.checks import check_count, numpy_generator
+from bgmm.engines.evidence.importance import log_densities, make_proposal
+from bgmm.engines.evidence.labelling import in_domain
+from bgmm.engines.evidence.tempered_smc import tempered_smc
+from bgmm.engines.optimise.modes import find_modes
+from bgmm.program.target import Target
+
+_MAX_K_HAT = 0.7  # importance sampling is reliable up to this Pareto shape
+_N_BATCHES = 8  # independent estimates, whose spread gives the standard error
+_DRAWS_IN_PARALLEL = 128
+
+
+class Estimate(NamedTuple):
+    """The evidence of one number of components. It is a density in the units in which the program sees the rows."""
+
+    log_evidence: Float[np.ndarray, " batch"]  # of each batch of draws; the evidence is the mean of their exponentials
+    log_filled: Float[np.ndarray, " batch"]  # log p(y, every component holds a row), of each batch
+    k_hat: float  # Pareto shape of the importance weights, whether or not they were used
+    n_temperatures: int  # of tempered SMC; zero where importance sampling was used
+    n_modes: int
+
+    def times(self, log_factor: float) -> Estimate:
+        """The estimate times exp(``log_factor``), such as the volume factor of other units."""
+        return self._replace(log_evidence=self.log_evidence + log_factor, log_filled=self.log_filled + log_factor)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Settings of ``log_evidence``.
+
+    :param n_draws: number of draws for importance sampling.
+    :param n_particles: number of draws for tempered sequential Monte Carlo, which is used where importance sampling is not
+        reliable.
+    :param n_starts: number of restarts of the search for modes.
+    """
+
+    n_draws: int = 16384
+    n_particles: int = 2048
+    n_starts: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("n_draws", "n_particles"):
+            check_count(name, getattr(self, name), least=32 * _N_BATCHES)
+        check_count("n_starts", self.n_starts)
+
+    def run(self, target: Target, *, key: Array) -> Estimate:
+        """Estimate the evidence of a target whose components are alike."""
+        key_modes, key_numpy, key_rows = jax.random.split(key, 3)
+        rng = numpy_generator(key_numpy)
+        target, modes = find_modes(target, self.n_starts, key=key_modes)
+        proposal, domain = make_proposal(target, modes, rng=rng)
+        n_each = self.n_draws // _N_BATCHES
+        log_n_labellings = gammaln(target.n_components + 1)  # log K!
+
+        z, _ = proposal.draw(n_each * _N_BATCHES, rng=rng)
+        log_p, filled = _log_posterior_and_filled(target, z, key_rows)
+        counted = in_domain(target, domain, z) & np.isfinite(log_p)
+        log_w = np.where(counted, log_p - log_densities(proposal, z), -np.inf)
+        k_hat = float(array_stats.psislw(-log_w[np.isfinite(log_w)])[1])
+        log_w, n_temperatures = log_w.reshape(_N_BATCHES, n_each), 0
+        log_evidence = logsumexp(log_w, axis=1) - np.log(n_each)
+        log_filled = logsumexp(np.where(filled.reshape(_N_BATCHES, n_each), log_w, -np.inf), axis=1) - np.log(n_each)
+        if not k_hat <= _MAX_K_HAT:
+            log_evidence, z, n_temperatures = tempered_smc(
+                target, proposal, domain, _N_BATCHES, self.n_particles // _N_BATCHES, rng=rng
+            )
+            _, filled = _log_posterior_and_filled(target, z.reshape(-1, z.shape[-1]), key_rows)
+            with np.errstate(divide="ignore"):
+                log_filled = log_evidence + np.log(filled.reshape(_N_BATCHES, -1).mean(1))
+        return Estimate(log_evidence + log_n_labellings, log_filled + log_n_labellings, k_hat, n_temperatures, len(modes.mass))
+
+
+def _log_posterior_and_filled(target: Target, z: Float[np.ndarray, "s z"], key: Array):
+    """For each draw the log posterior, and whether every component holds a row in one draw of the rows' assignments."""
+    return (np.asarray(a) for a in _each_draw(target, jnp.asarray(z), jax.random.split(key, len(z))))
+
+
+@jax.jit
+def _each_draw(target: Target, z: Float[Array, "s z"], keys: Array):
+    def of_draw(inputs):
+        z, key = inputs
+        occupied = kernel.occupied(target.mixture(z).natural(centred=target.centred), target.rows, key=key)
+        return target.log_posterior(z, jacobian=True), occupied.all()
+
+    return jax.lax.map(of_draw, (z, keys), batch_size=_DRAWS_IN_PARALLEL)

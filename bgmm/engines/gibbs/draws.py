@@ -1,0 +1,82 @@
+"""The draws of the Gibbs sampler as every engine returns them, from the records of its sweeps."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bgmm.core.components import Components, Mixture
+from bgmm.core.gaussians import Gaussians
+from bgmm.engines.base import Draws
+from bgmm.engines.gibbs.sweep import Record, State
+from bgmm.program.target import Target
+from bgmm.program.weights_prior import concentration_prior
+
+_FULL = "in {share:.1%} of the draws all {n} components hold rows, and more were not possible; allow more of them"
+
+
+def describe(target: Target, records: Record) -> Draws:
+    """Draws, sites and statistics; the mixtures are as long as the largest number of components in any draw."""
+    weights = target.weights_prior
+    shape = records.occupied.shape[:2]
+    largest = int(records.state.k.max())
+    if not weights.exchangeable:
+        records = _heaviest_first(records)
+    flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), records.state)
+    mixture, sites, log_prior = jax.tree.map(
+        lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(target, flat, largest)
+    )
+    if target.discrete:
+        sites["n_components"] = np.asarray(records.state.k)
+    if concentration_prior(weights) is not None:
+        sites["concentration"] = np.exp(records.state.log_alpha)
+    occupied = np.asarray(records.occupied[..., :largest])
+    full = float((occupied.sum(-1) == target.n_components).mean())
+    binding = weights.size_is_bound and target.n_components < float(target.rows.total_weight)
+    stats = {
+        "lp": log_prior + records.log_likelihood,
+        "acceptance_rate": np.asarray(records.acceptance),
+        "split_merge_accepted": np.asarray(records.n_split_merge),
+        "occupied": occupied,
+        "n_occupied": occupied.sum(-1),
+    }
+    warnings = [_FULL.format(share=full, n=target.n_components)] * (binding and full > 0)
+    return Draws("chains", mixture, sites, log_prior, stats, {"occupied": ["chain", "draw", "cluster"]}, warnings)
+
+
+def _heaviest_first(records: Record) -> Record:
+    """The components in decreasing order of weight, in which the density of weights that are not exchangeable is evaluated."""
+    order = jnp.argsort(-records.state.log_w, axis=-1, stable=True)
+    log_w, occupied = (jnp.take_along_axis(a, order, -1) for a in (records.state.log_w, records.occupied))
+    z = jnp.take_along_axis(records.state.z, order[..., None], -2)
+    return records._replace(state=records.state._replace(log_w=log_w, z=z), occupied=occupied)
+
+
+@partial(jax.jit, static_argnames="largest")
+def _described(target: Target, states: State, largest: int):
+    """For each state the mixture of its first ``largest`` components, what they share, and the log prior of all sites."""
+    weights = target.weights_prior
+    hyperprior = concentration_prior(weights)
+
+    def one(state: State):
+        alpha, exists = jnp.exp(state.log_alpha), jnp.arange(largest) < state.k
+        found = jax.vmap(lambda z: target.component(z, state.h))(state.z[:largest])
+        log_prior = jnp.where(exists, found.log_prior, 0.0).sum() + target.log_shared(state.h)[0]
+        log_prior += weights.log_density(state.log_w, alpha, state.k)
+        log_prior += jax.nn.log_softmax(weights.log_prior_k())[state.k - 1]
+        if hyperprior is not None:
+            log_prior += hyperprior.log_prob(alpha)
+        mixture = Mixture(state.log_w[:largest], _joined(found.components))
+        return mixture, target.shared_values(state.h), log_prior
+
+    return jax.lax.map(one, states, batch_size=256)
+
+
+def _joined(each: Components) -> Gaussians:
+    """Components that stand along a first axis, one in each place, as one pytree; a shared factor is in the first place."""
+    assert isinstance(each, Gaussians)
+    factor = jax.tree.map(lambda a: a[:1, 0] if each.tied else a[:, 0], each.factor)
+    return Gaussians(each.means[:, 0], factor, each.tied)

@@ -1,0 +1,186 @@
+"""The Gibbs engine: chains from different numbers of components, an annealed warm-up, and the draws after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from tqdm.auto import tqdm
+
+from bgmm.core import kernel
+from bgmm.core.checks import check_count, is_number
+from bgmm.core.components import Mixture
+from bgmm.core.devices import map_on_each
+from bgmm.core.gaussians import Linear
+from bgmm.core.in_memory import InMemory
+from bgmm.engines.base import Draws
+from bgmm.engines.gibbs.draws import describe
+from bgmm.engines.gibbs.reference import PriorSummary, summarise_prior
+from bgmm.engines.gibbs.sweep import Record, State, first_tuning, sweep
+from bgmm.engines.optimise.starts import around, seeds, some_rows
+from bgmm.program.target import Target
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Constants of the sampler."""
+
+    starts: tuple[int, ...] = (1, 2, 5, 10, 15)  # components with which chains begin
+    coolest: float = 0.05  # inverse temperature at the beginning of warm-up
+    annealed: float = 0.5  # share of warm-up in which it rises to one
+    sweeps: tuple[int, int] = (5, 10)  # for each draw, with a given number of components and with one that is only bounded
+    tries: tuple[int, int] = (1, 3)  # splits and merges in each sweep, likewise
+    chunk: int = 50  # draws between two updates of the progress bar
+    seeding_rows: int = 4096  # among which seeds are chosen
+
+
+CONSTANTS = Constants()
+
+
+@dataclass(frozen=True)
+class Gibbs:
+    """Settings of the Gibbs sampler.
+
+    :param n_draws: kept from each chain.
+    :param n_chains: independent chains, from different numbers of components, spread over the devices.
+    :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
+        are adapted; not kept.
+    :param sweeps_per_draw: sweeps of which the last is kept; by default 10 where the number of components is unknown, else 5.
+    :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 3
+        where the number of components is unknown, else 1.
+    """
+
+    n_draws: int = 1000
+    n_chains: int = 4
+    n_warmup: int = 500
+    sweeps_per_draw: int | None = None
+    split_merge: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_draws", "n_chains", "n_warmup"):
+            check_count(name, getattr(self, name))
+        for name, least in (("sweeps_per_draw", 1), ("split_merge", 0)):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), least=least)
+
+    def refuses(self, target: Target, start: object = None) -> str | None:
+        """Components that are not alike or have no sufficient statistics, weights other than 0 and 1, streams, and starts."""
+        if start is not None:
+            return "Gibbs begins its chains at different numbers of components; leave start out"
+        if target.not_alike:
+            return target.not_alike
+        if target.structure is None:
+            name = "this model" if target.model is None else type(target.model.components).__name__
+            return f"Gibbs needs components with sufficient statistics, which those of {name} have not"
+        if not isinstance(target.rows, InMemory):
+            return "Gibbs keeps the assignment of every row, so that rows must be in memory; fit a sample of them"
+        if not np.isin(np.asarray(target.rows.weights), (0.0, 1.0)).all():
+            return "Gibbs assigns whole rows, and weights= has others than 0 and 1; repeat the rows"
+        return None
+
+    def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
+        """``n_chains`` x ``n_draws`` draws of the posterior."""
+        assert isinstance(target.rows, InMemory)
+        # The chains are spread instead of the rows; statistics about the origin need double precision.
+        target = replace(target, rows=target.rows.on_one_device().in_double())
+        key_prior, key_start, key_run = jax.random.split(key, 3)
+        prior = summarise_prior(target, key=key_prior)
+        states = first_states(target, prior, self.n_chains, key=key_start)
+        return describe(target, sample_from(target, prior, self, states, key=key_run))
+
+
+@partial(jax.jit, static_argnames=("sweeps", "n_tries"))
+def _advance(target, prior, states, tuning, inverse_temperatures, rates, keys, *, sweeps: int, n_tries: int):
+    """As many draws of all chains as there are temperatures, each the last of some sweeps."""
+
+    def of_chain(chain):
+        state, tuning, key = chain
+
+        def draw(carry, inputs):
+            inverse_temperature, rate, key = inputs
+
+            def one(i, carry):
+                state, tuning, _ = carry
+                key_sweep = jax.random.fold_in(key, i)
+                return sweep(target, prior, state, tuning, inverse_temperature, rate, n_tries, key=key_sweep)
+
+            state, tuning = carry
+            shapes = jax.eval_shape(lambda: one(0, (state, tuning, None)))[2]
+            nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+            state, tuning, record = jax.lax.fori_loop(0, sweeps, one, (state, tuning, nothing))
+            return (state, tuning), record
+
+        inputs = (inverse_temperatures, rates, jax.random.split(key, rates.size))
+        return jax.lax.scan(draw, (state, tuning), inputs)
+
+    return map_on_each(of_chain, (states, tuning, keys))
+
+
+def sample_from(
+    target: Target, prior: PriorSummary, settings: Gibbs, states: State, *, key: Array, inverse_temperature: float = 1.0
+) -> Record:
+    """Chains from their states (a leading axis), the likelihood raised to a power: records with axes chain and draw."""
+    n_chains, n_steps = len(states.k), settings.n_warmup + settings.n_draws
+    warm = np.arange(n_steps) / settings.n_warmup
+    annealed = CONSTANTS.coolest ** np.clip(1 - warm / CONSTANTS.annealed, 0.0, 1.0)
+    temperatures = np.where(warm < 1, inverse_temperature * annealed, inverse_temperature)
+    rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
+    tuning = jax.tree.map(lambda a: jnp.stack([a] * n_chains), first_tuning(prior))
+    bounded = target.weights_prior.size_is_bound
+    sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps[bounded]
+    n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
+    n_tries = n_tries if target.n_components > 1 else 0
+    chunks, size = [], CONSTANTS.chunk
+    with tqdm(total=n_steps, desc="Gibbs", unit="draw", disable=None, leave=False) as progress:
+        for done in range(0, n_steps, size):
+            pad = (0, max(0, done + size - n_steps))
+            of_draws = (jnp.asarray(np.pad(a[done : done + size], pad, mode="edge")) for a in (temperatures, rates))
+            keys = jax.random.split(jax.random.fold_in(key, done), n_chains)
+            # from the devices to the host: the first states are not spread, and another placement would compile anew
+            states, tuning = jax.device_get((states, tuning))
+            (states, tuning), chunk = _advance(target, prior, states, tuning, *of_draws, keys, sweeps=sweeps, n_tries=n_tries)
+            if done + size > settings.n_warmup:
+                chunks.append((done, jax.device_get(chunk)))
+            progress.update(min(size, n_steps - done))
+    first = settings.n_warmup - chunks[0][0]
+    parts = [chunk for _, chunk in chunks]
+    return jax.tree.map(lambda *a: np.concatenate(a, axis=1)[:, first : first + settings.n_draws], *parts)
+
+
+def first_states(target: Target, prior: PriorSummary, n_chains: int, *, key: Array) -> State:
+    """States with different numbers of occupied components, about k-means++ seeds; a leading axis."""
+    k = np.minimum(np.resize(CONSTANTS.starts, n_chains), target.n_components)
+    key_rows, key_chains = jax.random.split(key)
+    x, c = some_rows(target.rows, CONSTANTS.seeding_rows, key=key_rows)
+    return _first_states(target, prior, x, c, jnp.asarray(k), jax.random.split(key_chains, n_chains))
+
+
+@jax.jit
+def _first_states(target: Target, prior: PriorSummary, x, c, k: Int[Array, " c"], keys: Array) -> State:
+    m = target.n_components
+    concentration = target.weights_prior.concentration
+    assert isinstance(target.rows, InMemory)
+    rows = target.rows
+    log_alpha = jnp.log(float(concentration) if is_number(concentration) else jnp.ones(()))
+
+    def of_chain(k: Int[Array, ""], key: Array) -> State:
+        key_seed, key_rows = jax.random.split(key)
+        means, distance = seeds(x, c, m, key=key_seed)
+        exists = jnp.where(jnp.arange(m) < k, 0.0, -jnp.inf)
+        spheres = target.like(around(means, distance)._replace(log_weights=exists))
+        natural = spheres.natural()
+        assert isinstance(natural, Linear)
+        statistics = kernel.draw_complete_data(natural, rows, key=key_rows).statistics
+        z = jnp.broadcast_to(prior.centre, (m, target.n_dim_component))
+        if prior.mean_at is not None:
+            in_units: Float[Array, "m d"] = (
+                means if target.scaling is None else means * target.scaling.scale + target.scaling.centre
+            )
+            z = z.at[:, prior.mean_at : prior.mean_at + means.shape[1]].set(in_units)
+        return State(k, jax.nn.log_softmax(exists + jnp.log(statistics[:, 0] + 1)), z, prior.shared, log_alpha)
+
+    return jax.vmap(of_chain)(k, keys)

@@ -1,0 +1,204 @@
+"""From guesses to modes: EM finds the basin, then L-BFGS does in few passes what EM does in many.
+
+A step of either is one pass over the rows, and never lowers the objective. L-BFGS runs in whitened coordinates, in which the
+complete-data information at the beginning of a round is the identity. Maximum likelihood in closed form is in
+``maximum_likelihood``.
+
+Most starts are dropped early: many rows are first searched on a few of them, and only the best starts then see all; and starts
+whose promise is far below the best get no further round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Bool, Float, Int
+
+from bgmm.core import devices
+from bgmm.core.checks import numpy_generator
+from bgmm.core.components import Mixture
+from bgmm.core.in_memory import InMemory, subsample
+from bgmm.core.lbfgs import minimise
+from bgmm.core.whitened import whitening
+from bgmm.engines.optimise.maximum_likelihood import maximum_likelihood
+from bgmm.engines.optimise.objective import Objective, Optimum, first_point
+from bgmm.program.target import Target
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Constants of the search."""
+
+    round: int = 150  # evaluations that L-BFGS is first given; twice as many in every further round
+    hopeless: float = 30.0  # nats by which a start's promise is below the best when it gets no further round
+    stationary: float = 1e-4  # largest entry of the gradient at which a point counts as a mode
+    sharp: float = 1e-3  # of the tolerance, for a posterior mode: its gradient matters too
+    gain: float = 1e-6  # nats left to gain at which a point counts as a mode, where rounding hides the gradient
+    parallel_parameters: int = 512  # parameters up to which starts run side by side
+    parallel_numbers: int = 40_000  # numbers in N x K up to which starts cost less side by side than in turn
+    few_rows: int = 8192  # that are searched first, at least
+    rows_for_each: int = 8  # and so many for each parameter of the mixture
+    whole: int = 4  # times as many rows, up to which all of them are searched at once
+    passes_over_few: int = 150  # for each start
+    apart: float = 5.0  # nats of the few rows between different modes, after a rough search
+    kept: int = 3  # starts that see all rows
+
+
+CONSTANTS = Constants()
+
+
+def search(target: Target, objective: Objective, guesses: Mixture, *, key: Array) -> tuple[Target, Optimum]:
+    """The optima that all guesses (a leading axis) lead to; the target too, now centred if the optima need it.
+
+    From many rows, only the starts that did best on a few of them come back.
+    """
+    optima = _search(target, objective, guesses, key)
+    found = np.isfinite(optima.objective)
+    components = jax.tree.map(lambda a: np.asarray(a)[found], optima.mixture.components)
+    if not target.centred and components.needs_centres(target.rows.dtype):
+        target = replace(target, centred=True)
+        optima = _search(target, objective, guesses, key)
+    return target, optima
+
+
+def heights(optima: Optimum) -> Float[np.ndarray, " starts"]:
+    """The objective that each start reached, minus infinity where it was lost; an error when all were."""
+    height = np.where(np.isfinite(optima.objective), optima.objective, -np.inf)
+    if not np.isfinite(height).any():
+        raise ValueError("no restart reached a finite log posterior; check the priors against the data")
+    return height
+
+
+def distinct(
+    height: Float[np.ndarray, " starts"], eligible: Bool[np.ndarray, " starts"], *, apart: float = 1e-3
+) -> list[Int[np.ndarray, " _"]]:
+    """Starts that ended at one height (to ``apart`` nats), height by height, the highest first.
+
+    Only the ``eligible`` ones among those that were not lost, unless none is eligible.
+    """
+    kept = np.isfinite(height)
+    kept = kept & eligible if (kept & eligible).any() else kept
+    order = np.argsort(-height, kind="stable")
+    order = order[kept[order]]
+    return np.split(order, np.flatnonzero(-np.diff(height[order]) > apart) + 1)
+
+
+def _search(target: Target, objective: Objective, guesses: Mixture, key: Array) -> Optimum:
+    n, few = target.rows.n_counted, _few_rows(target)
+    if n < CONSTANTS.whole * few and isinstance(target.rows, InMemory):
+        return _ascend(target, objective, _begin(target, objective, guesses), spent=11)
+    sketch = replace(target, rows=subsample(target.rows, few, rng=numpy_generator(key)))
+    nat = 2.0 ** round(np.log2(max(n / few, 1.0)))  # of the few, about: a little more data must not compile anew
+    rough = replace(objective, max_steps=min(objective.max_steps, CONSTANTS.passes_over_few), tolerance=nat)
+    optima = _ascend(sketch, rough, _begin(sketch, rough, guesses), spent=0)
+    starts = optima.mixture if objective.is_closed_form(target) else optima.z
+    return _ascend(target, objective, jax.tree.map(lambda a: a[_promising(optima, n / few)], starts), spent=0)
+
+
+def _few_rows(target: Target) -> int:
+    """Rows to search first: enough for every parameter of the mixture to have some of its own."""
+    return max(CONSTANTS.few_rows, CONSTANTS.rows_for_each * target.n_dim)
+
+
+def _promising(optima: Optimum, rows_for_each: float) -> Int[np.ndarray, " _"]:
+    """The starts, at most three and from different modes, that may be best on all rows after a search on a few of them.
+
+    The gap between two modes that are g nats apart on all rows is known from the few to a standard error of about
+    sqrt(2 g N / n): row by row the log ratio of densities has about twice its mean as variance. Five of them decide.
+    """
+    height = heights(optima)
+    modes = distinct(height, ~np.asarray(optima.collapsed), apart=CONSTANTS.apart * rows_for_each)
+    best = np.array([starts[0] for starts in modes])
+    return best[height[best[0]] - height[best] <= 50 * rows_for_each][: CONSTANTS.kept]
+
+
+def _ascend(target: Target, objective: Objective, starts, *, spent: int) -> Optimum:
+    """The optima that ``starts`` lead to, after so many passes over all rows."""
+    starts = jax.device_get(starts)  # else, once spread, all that follows runs whole on every device, and they slow each other
+    if objective.is_closed_form(target):
+        return _to_maximum_likelihood(target, objective, starts)
+    n, budget = np.full(len(starts), spent), CONSTANTS.round
+    while True:
+        optima, ended, promise = _to_posterior_mode(target, objective, starts, jnp.array(min(budget, objective.max_steps)))
+        n = n + np.asarray(optima.n_passes)
+        optima, budget = optima._replace(n_passes=jnp.asarray(n)), 2 * budget
+        hopeless = ~(np.asarray(promise) >= np.nanmax(optima.objective) - CONSTANTS.hopeless)
+        if np.all(ended | hopeless) or n.max() >= objective.max_steps:
+            return optima
+        starts = optima.z
+
+
+def _for_each(target: Target, function: Callable) -> Callable:
+    """``function`` of every start: side by side while a pass is short, else in turn, so that none waits for the slowest.
+
+    Where the rows are in memory and not spread over the devices, the starts are.
+    """
+    rows = target.rows
+    if rows.n_places * target.n_components <= CONSTANTS.parallel_numbers and target.n_dim <= CONSTANTS.parallel_parameters:
+        return jax.vmap(function)
+    if not isinstance(rows, InMemory) or rows.devices.n > 1:
+        return partial(jax.lax.map, function)
+    return partial(devices.map_on_each, function)
+
+
+@partial(jax.jit, static_argnames="objective")
+def _begin(target: Target, objective: Objective, guesses: Mixture) -> Mixture | Float[Array, "starts z"]:
+    """From where to ascend: the guesses themselves for the closed form, else unconstrained points."""
+    if objective.is_closed_form(target):
+        return _for_each(target, target.like)(guesses)
+    return _for_each(target, partial(first_point, target, objective))(guesses)
+
+
+@partial(jax.jit, static_argnames="objective")
+def _to_maximum_likelihood(target: Target, objective: Objective, guesses: Mixture) -> Optimum:
+    return _for_each(target, partial(maximum_likelihood, target, objective))(guesses)
+
+
+@partial(jax.jit, static_argnames="objective")
+def _to_posterior_mode(target: Target, objective: Objective, starts: Float[Array, "s z"], budget: Int[Array, ""]):
+    """A round of L-BFGS from each start in z = start + A u; also whether it ended, and the objective it may yet reach."""
+
+    def of_start(start_and_whitening):
+        start, A = start_and_whitening
+        onto = partial(jnp.multiply, A) if A.ndim == 1 else partial(jnp.matmul, A)
+        value_and_gradient = jax.value_and_grad(lambda z: -objective.value(target, z, target.log_likelihood))
+
+        def of_u(u):
+            value, gradient = value_and_gradient(start + onto(u))
+            return value, gradient * A if A.ndim == 1 else gradient @ A
+
+        found = minimise(
+            of_u,
+            jnp.zeros_like(start),
+            max_evaluations=budget,
+            tolerance=CONSTANTS.sharp * objective.tolerance,
+            first_step=np.inf,
+            epsilon=float(jnp.finfo(target.rows.dtype).eps),
+        )
+        z = start + onto(found.x)
+        gradient = found.gradient / A if A.ndim == 1 else solve_triangular(A.T, found.gradient, lower=True)
+        gradient_norm = jnp.abs(gradient).max(initial=0.0)
+        optimum = Optimum(
+            z=z,
+            mixture=target.mixture(z),
+            objective=-found.value,
+            gradient_norm=gradient_norm,
+            n_passes=found.n_evaluations,
+            converged=(gradient_norm < CONSTANTS.stationary) | (found.left < CONSTANTS.gain),
+            collapsed=jnp.array(False),
+        )
+        return optimum, found.ended, found.left - found.value
+
+    def whiten(z):
+        return whitening(target.mixture, z, target.rows.total_weight)
+
+    if target.n_dim > CONSTANTS.parallel_parameters:
+        return _for_each(target, lambda z: of_start((z, whiten(z))))(starts)
+    matrices = jax.lax.map(whiten, starts)  # in turn: they factor slowly in a batch
+    return _for_each(target, of_start)((starts, matrices))

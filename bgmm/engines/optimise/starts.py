@@ -1,0 +1,118 @@
+"""Where to begin: Gaussians about k-means++ seeds, of random or hierarchical assignments, or what the user brings."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from bgmm.core.checks import numpy_generator
+from bgmm.core.components import Mixture
+from bgmm.core.dense import Dense
+from bgmm.core.factor import Factor
+from bgmm.core.gaussians import Gaussians
+from bgmm.core.rows import Rows
+from bgmm.core.uncorrelated import Spherical
+from bgmm.program.target import Target
+
+STARTS = ("k-means++", "random", "hierarchical")
+_SEEDING_ROWS = 4096  # seeds are chosen among at most this many rows, drawn by weight
+_LINKED_ROWS = 2000  # the hierarchical clustering takes time and memory quadratic in this
+_NARROWEST = 0.05  # standard deviation of a guess
+
+
+def first_guesses(target: Target, n_starts: int, starts: str, start: Mixture | None, *, key: Array) -> Mixture:
+    """Mixtures of Gaussians to begin at (a leading axis): ``n_starts`` of the kind ``starts``, or the one ``start``.
+
+    Components stand in the order of their first coordinate, which makes a program that declares its means as ordered as
+    easy to start as any other.
+    """
+    if start is not None:
+        return jax.tree.map(lambda a: jnp.asarray(a)[None], start)
+    key_rows, key_starts = jax.random.split(key)
+    x, weights = some_rows(target.rows, _LINKED_ROWS if starts == "hierarchical" else _SEEDING_ROWS, key=key_rows)
+    factor = Dense if target.structure is None else target.structure[0]
+    if starts == "hierarchical":
+        counted = np.asarray(weights) > 0  # not padding
+        labels = np.zeros(counted.size, int)
+        labels[counted] = fcluster(linkage(np.asarray(x)[counted], "ward"), target.n_components, "maxclust") - 1
+        guess = from_labels(x, weights, jnp.asarray(labels), target.n_components, factor)
+        return jax.tree.map(lambda a: a[None], _in_order(guess))
+    return _guesses(x, weights, target.n_components, starts, factor, jax.random.split(key_starts, n_starts))
+
+
+def some_rows(rows: Rows, n: int, *, key: Array) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
+    """Some rows and their weights, zero where values are missing: all when they are few, else ``n`` that weigh alike.
+
+    Few rows come with their padding, so that what is compiled for them serves other numbers of rows.
+    """
+    if rows.n_places <= n:
+        places = np.arange(rows.n_places)
+        return jnp.asarray(np.nan_to_num(rows.take(places)), float), jnp.asarray(rows.weights_of(places), float)
+    places = rows.draw_places_by_weight(n, rng=numpy_generator(key))
+    return jnp.asarray(np.nan_to_num(rows.take(places)), float), jnp.ones(n)
+
+
+@partial(jax.jit, static_argnames=("k", "starts", "factor"))
+def _guesses(x, weights, k: int, starts: str, factor: type[Factor], keys: Array) -> Mixture:
+    def guess(key):
+        if starts == "random":
+            return _in_order(from_labels(x, weights, jax.random.randint(key, x.shape[:1], 0, k), k, factor))
+        means, distance = seeds(x, weights, k, key=key)
+        return _in_order(around(means, distance))
+
+    return jax.vmap(guess)(keys)
+
+
+def seeds(x: Float[Array, "n d"], weights: Float[Array, " n"], k: int, *, key: Array) -> tuple[Float[Array, "k d"], Array]:
+    """k-means++: rows drawn in turn with probability proportional to the squared distance from those drawn before.
+
+    Also returns the mean squared distance to the nearest seed.
+    """
+
+    def draw(mass, key):
+        total = jnp.cumsum(mass)
+        return x[jnp.searchsorted(total, jax.random.uniform(key, dtype=x.dtype) * total[-1])]
+
+    def add(nearest, key):
+        seed = draw(weights * nearest, key)
+        return jnp.minimum(nearest, jnp.square(x - seed[None]).sum(1)), seed
+
+    first, *rest = jax.random.split(key, k)
+    seed = draw(weights, first)
+    nearest = jnp.square(x - seed[None]).sum(1)
+    if not rest:
+        return seed[None], (weights * nearest).sum() / weights.sum()
+    nearest, others = jax.lax.scan(add, nearest, jnp.stack(rest))
+    return jnp.concatenate([seed[None], others]), (weights * nearest).sum() / weights.sum()
+
+
+def around(means: Float[Array, "k d"], distance: Float[Array, ""]) -> Mixture:
+    """Equal spheres about ``means``, of the mean squared ``distance`` of the rows to the nearest one."""
+    k, d = means.shape
+    scale = jnp.maximum(jnp.sqrt(distance / d), _NARROWEST)
+    return Mixture(jnp.full(k, -jnp.log(float(k))), Gaussians(means, Spherical(jnp.broadcast_to(scale, (k,)))))
+
+
+def from_labels(
+    x: Float[Array, "n d"], weights: Float[Array, " n"], labels: Int[Array, " n"], k: int, factor: type[Factor]
+) -> Mixture:
+    """The mixture of labelled rows, with one covariance for all: that of the rows about the means of their labels."""
+    r = jax.nn.one_hot(labels, k, dtype=x.dtype) * weights[:, None]
+    counts = jnp.maximum(r.sum(0), jnp.finfo(x.dtype).tiny)
+    means = jnp.einsum("nk,nd->kd", r, x) / counts[:, None]
+    statistics = factor.statistics((x - means[labels]).T) @ weights
+    _, _, covariance = factor.moments(statistics)
+    shared = factor.at_least(covariance, jnp.full(x.shape[1], _NARROWEST))
+    share = (counts + 1) / (counts + 1).sum()
+    return Mixture(jnp.log(share), Gaussians(means, jax.tree.map(lambda a: jnp.stack([a] * k), shared)))
+
+
+def _in_order(mixture: Mixture) -> Mixture:
+    assert isinstance(mixture.components, Gaussians)
+    order = jnp.argsort(mixture.components.means[:, 0])
+    return jax.tree.map(lambda a: a[order], mixture)

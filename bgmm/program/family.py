@@ -1,0 +1,70 @@
+"""What a family of components has to be, and what it may offer besides."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float
+
+from bgmm.core.components import Components
+from bgmm.core.factor import AnyArray
+from bgmm.program.weights_prior import WeightsPrior
+
+
+class About(NamedTuple):
+    """What a family may know of the rows before it declares its components."""
+
+    recording_step: Float[AnyArray, " d"]  # step to which each feature was recorded, in the units of the rows; zero if unknown
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.recording_step.shape[0]
+
+
+@runtime_checkable
+class Family(Protocol):
+    """A family of components: a hashable value, such as a frozen dataclass, whose fields are the hyperparameters."""
+
+    def declare(self, k: int, about: About) -> Components:
+        """Sample what ``k`` components are made of with ``numpyro.sample``, and return them.
+
+        Gibbs needs sites of the components with k as their first axis, independent given the other sites, which all components
+        share and whose shapes do not depend on k. Other engines take any sites.
+        """
+
+
+@runtime_checkable
+class ClosedForm(Protocol):
+    """A family whose likelihood, given expected statistics, has its maximum in closed form."""
+
+    def maximum_likelihood(self, statistics: Float[Array, "k p"], about: About) -> Components:
+        """The components that maximise <statistics, eta>: the M-step of maximum likelihood."""
+
+
+@runtime_checkable
+class Resolved(Protocol):
+    """A family with a floor under its scales at the resolution of the data."""
+
+    @property
+    def recording_step(self) -> float | tuple[float, ...] | None:
+        """The step that the user declares, in the units of the data; None where it is read off the data."""
+
+    def resolution(self, about: About) -> Float[AnyArray, " d"]:
+        """Standard deviation of the recording of each feature, in the units of the rows."""
+
+
+@runtime_checkable
+class DeclaredMixture(Protocol):
+    """A program made of a prior over the weights and a family of components."""
+
+    @property
+    def weights(self) -> WeightsPrior:
+        """Prior over the weights, and over the number of components."""
+
+    @property
+    def components(self) -> Family:
+        """Prior over the components."""
+
+    def __call__(self, rows: Float[AnyArray, "n d"], recording_step: Float[AnyArray, " d"] | None = None) -> None:
+        """The program: declare the model of rows that were recorded to these steps, in their units."""

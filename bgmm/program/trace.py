@@ -1,0 +1,130 @@
+"""Running a NumPyro program with its latent sites held at unconstrained values, or drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from jaxtyping import Array, Float
+from numpyro.distributions import Distribution, ExpandedDistribution, biject_to, constraints
+from numpyro.primitives import Messenger
+
+from bgmm.program.distributions import ComponentMixture
+
+type Layout = tuple[tuple[str, tuple[int, ...]], ...]  # names and unconstrained shapes of latent sites, in the order of z
+
+
+def size(layout: Layout) -> int:
+    """Length of z."""
+    return sum(int(np.prod(shape)) for _, shape in layout)
+
+
+def unpack(layout: Layout, z: Float[Array, " z"]) -> dict[str, Array]:
+    """The unconstrained value of each site in one vector."""
+    values, start = {}, 0
+    for name, shape in layout:
+        n = int(np.prod(shape))
+        values[name], start = z[start : start + n].reshape(shape), start + n
+    return values
+
+
+def layout_of(trace: dict[str, dict[str, Any]]) -> Layout:
+    """The latent sites of a traced program; each must be continuous."""
+    layout = []
+    for name, site in trace.items():
+        if site["type"] != "sample" or site["is_observed"]:
+            continue
+        if site["fn"].is_discrete:
+            raise ValueError(
+                f"site '{name}' is discrete; sum the assignments out by observing bgmm.GaussianMixture, "
+                "they are drawn afterwards"
+            )
+        layout.append((name, tuple(biject_to(site["fn"].support).inverse_shape(np.shape(site["value"])))))
+    return tuple(layout)
+
+
+class Hold(Messenger):
+    """Give each latent site the constrained value of an unconstrained one; keep log priors, log Jacobians and site values.
+
+    Under a ``least_weight`` e, K values on a simplex are e + (1 - K e) times their own.
+    """
+
+    def __init__(self, values: dict[str, Array], least_weight: float | Float[Array, ""] = 0.0):
+        super().__init__()
+        self.values = values
+        self.least_weight = least_weight
+        self.log_priors: dict[str, Array] = {}
+        self.log_jacobians: dict[str, Array] = {}
+        self.observed: ComponentMixture | None = None
+        self.sites: dict[str, Array] = {}
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Set the value of a latent site."""
+        if msg["type"] != "sample" or msg["is_observed"] or msg["value"] is not None:
+            return
+        transform = biject_to(msg["fn"].support)
+        z = self.values[msg["name"]]
+        value = transform(z)
+        self.log_jacobians[msg["name"]] = jnp.sum(transform.log_abs_det_jacobian(z, value))
+        if msg["fn"].support is constraints.simplex:
+            value = self.least_weight + (1 - value.shape[-1] * self.least_weight) * value
+        msg["value"] = value
+
+    def postprocess_message(self, msg: dict[str, Any]) -> None:
+        """Keep the log prior and the value of a site."""
+        if msg["type"] == "deterministic":
+            self.sites[msg["name"]] = msg["value"]
+        if msg["type"] != "sample":
+            return
+        mixture = observed_mixture(msg)
+        if mixture is not None:
+            self.observed = mixture
+            return
+        log_p = msg["fn"].log_prob(msg["value"])
+        self.log_priors[msg["name"]] = jnp.sum(log_p if msg["scale"] is None else msg["scale"] * log_p)
+        if not msg["is_observed"]:
+            self.sites[msg["name"]] = msg["value"]
+
+
+def observed_mixture(msg: dict[str, Any]) -> ComponentMixture | None:
+    """The mixture that a site observes, out of its plates; None where it is another kind of site."""
+    fn: Distribution = msg["fn"]
+    while isinstance(fn, ExpandedDistribution):
+        fn = fn.base_dist
+    return fn if msg["is_observed"] and isinstance(fn, ComponentMixture) else None
+
+
+class DrawFree(Messenger):
+    """Keep the unconstrained values of the latent sites; the sites in ``fixed`` stay at their unconstrained values."""
+
+    def __init__(self, fixed: dict[str, Array]):
+        super().__init__()
+        self.fixed = fixed
+        self.values = dict(fixed)
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Set the value of a fixed site."""
+        if msg["type"] == "sample" and msg["name"] in self.fixed:
+            msg["value"] = biject_to(msg["fn"].support)(self.fixed[msg["name"]])
+
+    def postprocess_message(self, msg: dict[str, Any]) -> None:
+        """Keep the unconstrained value of a site that was drawn."""
+        if msg["type"] == "sample" and not msg["is_observed"] and msg["name"] not in self.fixed:
+            self.values[msg["name"]] = biject_to(msg["fn"].support).inv(msg["value"])
+
+
+def read_trace[T](function: Callable[[], object], read: Callable[[dict[str, dict[str, Any]]], T]) -> T:
+    """``read(sites)`` of a program that is run on shapes alone, called within the trace: outside of it no value lives."""
+    found: list[T] = []
+
+    def run() -> None:
+        with numpyro.handlers.trace() as sites, numpyro.handlers.seed(rng_seed=0):
+            function()
+        found.append(read(sites))
+
+    jax.eval_shape(run)
+    return found[0]

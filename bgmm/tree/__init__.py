@@ -1,0 +1,1 @@
+"""The answer: an ArviZ tree in one schema for every engine and family; building, reading, saving and loading it."""

@@ -1,0 +1,69 @@
+"""Building trees: draws and what the fit took as given, in the groups of ``tree.schema``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_base import dict_to_dataset
+
+from bgmm.core.components import Mixture
+
+
+def variables_of(mixture: Mixture) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """Variables of mixtures whose leading axes are chain and draw, in their own units, and the dims after these axes."""
+    found = {"weights": (("cluster",), np.exp(np.asarray(mixture.log_weights)))} | mixture.components.variables()
+    return {name: value for name, (_, value) in found.items()}, {name: list(dims) for name, (dims, _) in found.items()}
+
+
+def dataset(
+    variables: dict[str, np.ndarray], dims: Mapping[Any, list[str]], features: tuple[str, ...], **options
+) -> xr.Dataset:
+    """A group of a tree, with the names of the features as coordinates where they occur."""
+    used = {name for names in dims.values() for name in names}
+    pairs = [f"{one}:{other}" for one, other in combinations(features, 2)]
+    names = {"feature": list(features), "feature_bis": list(features), "pair": pairs}
+    coords: dict[Any, Any] = {name: values for name, values in names.items() if name in used}
+    return dict_to_dataset(variables, dims={**dims}, coords=coords, **options)
+
+
+def draws_groups(
+    mixture: Mixture,
+    sites: dict[str, np.ndarray],
+    stats: dict[str, np.ndarray],
+    dims: dict[str, list[str]],
+    log_prior: np.ndarray | None,
+    features: tuple[str, ...],
+    *,
+    random_k: bool,
+) -> dict[str, xr.Dataset]:
+    """The groups that describe draws: mixtures in the user's units, sites, statistics with their dims, and the log prior.
+
+    A site that has the name of a variable of the mixture and other values is called name_site.
+    """
+    mixtures, mixture_dims = variables_of(mixture)
+    others: dict[str, np.ndarray] = {}
+    for name, value in sites.items():
+        if name not in mixtures:
+            others[name] = value
+        elif value.shape != mixtures[name].shape or not np.allclose(value, mixtures[name]):
+            others[f"{name}_site"] = value
+    plain = {name: value for name, value in stats.items() if name not in dims}
+    with_dims = xr.Dataset({name: (dims[name], value) for name, value in stats.items() if name in dims})
+    groups = {"sample_stats": xr.merge([dataset(plain, {}, features), with_dims])}
+    if random_k:
+        groups["posterior"] = dataset(others | {"n_occupied": stats["n_occupied"]}, {}, features)
+        groups["components"] = dataset(mixtures, mixture_dims, features)
+    else:
+        groups["posterior"] = dataset(mixtures | others, mixture_dims, features)
+    if log_prior is not None:
+        groups["log_prior"] = dataset({"log_prior": log_prior}, {}, features)
+    return groups
+
+
+def observed_group(features: tuple[str, ...], x: np.ndarray) -> xr.Dataset:
+    """The rows (n, d), one variable for each feature."""
+    return xr.Dataset({name: ("observation", column) for name, column in zip(features, x.T, strict=True)})

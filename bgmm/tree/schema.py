@@ -1,0 +1,74 @@
+"""What a tree holds: one schema for every engine, family, prior and number of rows.
+
+Group        holds
+===========  =========================================================================================================
+posterior    the mixture of each draw, in the user's units; the sites of a user's program, and those that the components of a
+             declared mixture share (hyperparameters, the concentration, the number of components)
+components   where the number of components is a random variable of the model: the mixtures, which then are not in the
+             posterior; in a relabelled tree also where draws lack clusters: the mixtures as they were drawn
+sample_stats what the engine reports, always ``lp``, ``n_occupied`` and ``occupied``
+log_prior    ``log_prior``, the log prior density of all sites, unless the engine ignores the priors
+observed_data  one variable for each feature, unless the rows are streamed
+constant_data  what the fit took as given: the scaling, the recording step, the prior of the number of components
+log_likelihood ``x``, of each row, on request or where it is small
+===========  =========================================================================================================
+
+Variables of a mixture and their dims, after chain and draw (a parameter that all components share lacks ``cluster``):
+
+    weights (cluster), means (cluster, feature), scales (cluster, feature), and where features may be correlated
+    covariances (cluster, feature, feature_bis), correlations (cluster, pair).
+
+Components of another family show the variables that they declare (``Components.variables``). Where the number of components
+varies, the axis ``cluster`` is as long as the largest number in any draw, and a component that a draw lacks has weight zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+DIMS: Mapping[str, tuple[str, ...]] = {
+    "weights": ("cluster",),
+    "means": ("cluster", "feature"),
+    "scales": ("cluster", "feature"),
+    "covariances": ("cluster", "feature", "feature_bis"),
+    "correlations": ("cluster", "pair"),
+}
+GROUPS = (
+    *("posterior", "components", "sample_stats", "log_prior", "observed_data", "constant_data", "log_likelihood"),
+    *("posterior_predictive", "prior", "prior_predictive"),
+)
+STATISTICS: Mapping[str, tuple[str, ...]] = {"lp": (), "n_occupied": (), "occupied": ("cluster",)}
+CONSTANTS = ("centre", "scale", "recording_step")
+
+
+def violations(tree: xr.DataTree) -> list[str]:
+    """What in a tree that ``fit`` returned is not as this schema says: one sentence each."""
+    found = [f"group '{name}' is not in the schema" for name in tree.children if name not in GROUPS]
+    for name in ("posterior", "sample_stats", "constant_data"):
+        if name not in tree.children:
+            return [*found, f"there is no group '{name}'"]
+    mixtures = tree["components" if "components" in tree.children else "posterior"].to_dataset()
+    for name, dims in DIMS.items():
+        if name not in mixtures:
+            continue
+        shared = tuple(dim for dim in dims if dim != "cluster")
+        allowed = [("chain", "draw", *dims)] + [("chain", "draw", *shared)] * (name not in ("weights", "means"))
+        if mixtures[name].dims not in allowed:
+            found.append(f"'{name}' has dims {', '.join(map(str, mixtures[name].dims))}")
+    if "weights" not in mixtures:
+        found.append("there is no variable 'weights'")
+    elif not np.allclose(mixtures["weights"].sum("cluster"), 1):
+        found.append("weights do not sum to one")
+    if ("components" in tree.children) and "cluster" in tree["posterior"].dims and "permutation" not in tree["sample_stats"]:
+        found.append("mixtures are in 'components' and clusters in the posterior, and the tree is not relabelled")
+    for name, dims in STATISTICS.items():
+        statistic = tree["sample_stats"].get(name)
+        if name == "occupied" and statistic is None:
+            statistic = mixtures.get(name)
+        if statistic is None or statistic.dims != ("chain", "draw", *dims):
+            found.append(f"'{name}' is not in sample_stats with dims chain, draw{''.join(f', {d}' for d in dims)}")
+    found += [f"'{name}' is not in constant_data" for name in CONSTANTS if name not in tree["constant_data"]]
+    return found

@@ -1,0 +1,80 @@
+"""What the Gaussian families share: means, scales, the floor at the resolution of the data, maximum likelihood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from bgmm.core.checks import check_flag, check_not_negative, check_number, check_positive
+from bgmm.core.components import Components
+from bgmm.core.factor import Factor
+from bgmm.core.gaussians import Gaussians
+from bgmm.core.scaling import RECORDING_SHARE
+from bgmm.program.family import About
+
+
+@dataclass(frozen=True)
+class NormalFamily:
+    """Fields and sites of ``Gaussian``, ``Diagonal`` and ``Spherical``, which document them."""
+
+    mean_scale: float = 2.0
+    log_scale_mean: float = -1.0
+    log_scale_sd: float = 1.0
+    recording_step: float | tuple[float, ...] | None = None
+    floor: float = 0.01
+    tied: bool = False
+
+    factor: ClassVar[type[Factor]]  # the structure of the covariances
+
+    def __post_init__(self) -> None:
+        check_positive("mean_scale", self.mean_scale)
+        check_number("log_scale_mean", self.log_scale_mean)
+        check_positive("log_scale_sd", self.log_scale_sd)
+        check_not_negative("floor", self.floor)
+        check_flag("tied", self.tied)
+        steps = self.recording_step if isinstance(self.recording_step, tuple) else (self.recording_step,)
+        for step in steps if self.recording_step is not None else ():
+            check_not_negative("recording_step (one number, or a tuple with one a feature)", step)
+
+    def resolution(self, about: About) -> Float[Array, " d"]:
+        """Standard deviation r of the recording, in the units of the rows."""
+        return jnp.maximum(RECORDING_SHARE * jnp.asarray(about.recording_step), self.floor)
+
+    def sample_means(self, k: int, about: About) -> Float[Array, "k d"]:
+        """The site ``means``."""
+        return numpyro.sample("means", dist.Normal(0.0, self.mean_scale).expand([k, about.n_features]).to_event(2))
+
+    def sample_scales(self, k: int, *shape: int) -> Float[Array, "k ..."]:
+        """The site ``scales``, S without the floor; a first axis of length one where they are tied."""
+        prior = dist.LogNormal(self.log_scale_mean, self.log_scale_sd)
+        if self.tied:
+            return numpyro.sample("scales", prior.expand(shape).to_event(len(shape)))[None]
+        return numpyro.sample("scales", prior.expand([k, *shape]).to_event(1 + len(shape)))
+
+    def components(self, means: Float[Array, "k d"], covariances: Float[Array, "n *c"], about: About) -> Components:
+        """Components whose covariances, in the shape of their structure, are raised by the floor."""
+        raised = covariances + self._floor(about)[None]
+        return Gaussians(means, jax.vmap(self.factor.of_covariance)(raised), self.tied)
+
+    def _floor(self, about: About) -> Float[Array, "*c"]:
+        """diag(r^2) in the shape of the structure."""
+        raise NotImplementedError
+
+    def maximum_likelihood(self, statistics: Float[Array, "k p"], about: About) -> Components:
+        """Components that maximise <S, eta> over the declared covariances, priors ignored.
+
+        The covariances are those of the components' rows, unless they fall under the floor; tied ones are pooled. Without a
+        floor r is 1e-8 of the data's scale, where float64 ends.
+        """
+        counts, means, covariances = jax.vmap(self.factor.moments)(statistics)
+        if self.tied:
+            pooled = jnp.tensordot(counts, covariances, 1) / jnp.maximum(counts.sum(), jnp.finfo(counts.dtype).tiny)
+            covariances = pooled[None]
+        r = jnp.maximum(self.resolution(about), 1e-8)
+        return Gaussians(means, jax.vmap(self.factor.at_least, in_axes=(0, None))(covariances, r), self.tied)

@@ -1,0 +1,161 @@
+"""Rows that stay in a file say what the same rows say in memory, and only as much of them is held as a pass needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import bgmm
+from bgmm import models
+from bgmm.tree.read import about
+
+N = 40_000  # more than four times what the search looks at first: both ways begin on the same subsample
+MODEL = models.finite(2, components=models.Diagonal())
+CENTRES = np.array([[0.0, 3.0], [60.0, 3.5]])
+ENGINES = {
+    "ml": bgmm.EM(prior=False, n_starts=2),
+    "map": bgmm.EM(n_starts=2),
+    "nuts": bgmm.NUTS(n_draws=10, n_warmup=5, n_chains=2, n_starts=2),
+}
+
+
+@pytest.fixture(scope="module")
+def x():
+    rng = np.random.default_rng(11)
+    return CENTRES[(rng.random(N) < 0.3).astype(int)] + rng.normal(size=(N, 2)) * [15.0, 0.3]
+
+
+@pytest.fixture(scope="module")
+def files(x, tmp_path_factory):
+    """The rows in each kind of file, beside a column of text and one of other numbers in that of named columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path_factory.mktemp("rows")
+    np.save(folder / "rows.npy", x)
+    columns = {"name": ["a"] * N, "x1": x[:, 0], "other": np.arange(N), "x2": x[:, 1]}
+    pq.write_table(pa.table(columns), folder / "rows.parquet", row_group_size=7_000)
+    return {"npy": bgmm.stream(folder / "rows.npy"), "parquet": bgmm.stream(folder / "rows.parquet", columns=["x1", "x2"])}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def fits(request, x, files):
+    """The fits of one engine from memory and from both files."""
+    with warnings.catch_warnings(action="ignore"):  # of the short chains
+        data = {"memory": x} | files
+        return request.param, {name: bgmm.fit(MODEL, rows, ENGINES[request.param], seed=2) for name, rows in data.items()}
+
+
+def test_fit_of_a_stream_is_that_of_the_rows_in_memory(fits):
+    """To 1e-10 of each number or of the scale of its feature (one mean is a hundredth of its scale); for chains to 1e-7.
+
+    Chains amplify the last digits, in which sums over blocks in another order differ: a hundredfold in ten draws of NUTS.
+    """
+    engine, trees = fits
+    expected, allowed = trees["memory"], 1e-7 if engine == "nuts" else 1e-10
+    scale = expected["constant_data"]["scale"]
+    for kind in ("npy", "parquet"):
+        for group in ("posterior", "constant_data"):
+            for name, values in expected[group].items():
+                size = np.abs(values) + (scale if "feature" in values.dims else 0.0)
+                assert (np.abs(trees[kind][group][name] - values) <= allowed * size).all(), f"{kind} {name}"
+        for name in ("lp", "log_density", "n_occupied"):
+            if name in expected["sample_stats"]:
+                found = trees[kind]["sample_stats"][name]
+                np.testing.assert_allclose(found, expected["sample_stats"][name], rtol=allowed, err_msg=f"{kind} {name}")
+
+
+def test_tree_of_a_stream_holds_nothing_as_long_as_the_file_and_says_where_it_lies(fits, files):
+    for kind, source in files.items():
+        tree = fits[1][kind]
+        assert not {"observed_data", "log_likelihood"} & set(tree.children)
+        assert max(size for group in tree.children.values() for size in group.sizes.values()) < 1000
+        assert about(tree)["rows"] == str(source.path)
+        assert about(tree)["n_rows"] == N
+
+
+def test_some_rows_are_the_same_whatever_the_file(x, files):
+    chosen = np.array([0, 5, 6_999, 7_000, 7_001, 20_000, N - 1])
+    for source in files.values():
+        np.testing.assert_array_equal(source.take(chosen), x[chosen])
+        np.testing.assert_array_equal(source.read(6_990, 21_010), x[6_990:21_010])
+        np.testing.assert_array_equal(np.concatenate(list(source.chunks())), x)
+
+
+def test_columns_choose_and_order_the_features(x, files):
+    for source in files.values():
+        turned = bgmm.stream(source.path, columns=["x2", "x1"])
+        assert turned.features == ("x2", "x1")
+        np.testing.assert_array_equal(turned.read(10, 30), x[10:30, ::-1])
+    assert bgmm.stream(files["parquet"].path).features == ("x1", "other", "x2")
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "a missing"), (np.inf, "an infinite")])
+def test_missing_value_in_a_stream_is_refused_by_file_row_and_column(x, tmp_path, value, what):
+    x = x.copy()
+    x[29_999, 1] = value
+    np.save(path := tmp_path / "rows.npy", x)
+    with pytest.raises(ValueError, match=rf"'{path}' has {what} value in row 30000 of column 'x2'"):
+        bgmm.fit(MODEL, bgmm.stream(path))
+
+
+def test_gap_in_a_column_of_whole_numbers_is_refused_as_well(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"x1": [1, 2, None, 4], "x2": [0.5, 1.5, 2.0, 1.0]}), tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match="a missing value in row 3 of column 'x1'"):
+        bgmm.fit(MODEL, bgmm.stream(tmp_path / "rows.parquet"))
+
+
+def test_gibbs_refuses_a_stream_in_one_sentence(files):
+    with pytest.raises(ValueError, match=r"^Gibbs keeps the assignment of every row, so that rows must be in memory; [^.]*$"):
+        bgmm.fit(MODEL, files["npy"], "gibbs")
+
+
+def test_log_likelihood_of_every_row_of_a_stream_is_refused(files):
+    with pytest.raises(ValueError, match="log_likelihood=True needs the rows in memory"):
+        bgmm.fit(MODEL, files["npy"], ENGINES["ml"], log_likelihood=True)
+
+
+def test_wrong_files_are_refused_in_one_sentence(tmp_path, files):
+    np.save(tmp_path / "line.npy", np.zeros(5))
+    (tmp_path / "rows.csv").write_text("x1,x2\n1,2\n")
+    for path, sentence in [
+        (tmp_path / "none.npy", "no file"),
+        (tmp_path / "rows.csv", "must be a .npy or .parquet file to be streamed"),
+        (tmp_path / "line.npy", "must hold an array of numbers with rows and columns, not float64 of"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            bgmm.stream(path)
+    for source in files.values():
+        with pytest.raises(ValueError, match="no numeric column 'x9'; it has x1, "):
+            bgmm.stream(source.path, columns=["x9"])
+
+
+_PEAK = """
+import sys, resource, warnings
+import bgmm
+warnings.simplefilter("ignore")  # that two steps are no convergence
+bgmm.fit(bgmm.models.finite(2, components=bgmm.models.Diagonal()), bgmm.stream(sys.argv[1]), bgmm.EM(n_starts=1, max_steps=2))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow  # two processes that import and compile
+def test_ten_times_the_rows_need_no_more_memory(tmp_path):
+    peaks = []
+    for n in (200_000, 2_000_000):  # 64 MB in all, of which a copy in memory would be seen
+        file = np.lib.format.open_memmap(tmp_path / f"{n}.npy", "w+", np.float64, (n, 4))
+        for start in range(0, n, 100_000):
+            file[start : start + 100_000] = np.random.default_rng(start).normal(size=(100_000, 4))
+        file.flush()
+        run = subprocess.run(
+            [sys.executable, "-c", _PEAK, str(tmp_path / f"{n}.npy")], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(run.stdout) / 1024)
+    assert peaks[1] - peaks[0] < 20, peaks
