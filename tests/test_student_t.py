@@ -121,12 +121,10 @@ def test_nuts_draws_it(x, mode):
     assert set(tree["posterior"].data_vars) == set(mode["posterior"].data_vars)
 
 
-def test_em_from_a_stream_reaches_the_same_mode_from_the_same_start(x, tmp_path):
+def test_em_from_a_stream_reaches_the_mode_that_it_reaches_in_memory(x, mode, tmp_path):
     np.save(tmp_path / "rows.npy", x)
-    memory, streamed = (
-        bgmm.fit(MODEL, rows, bgmm.EM(), start=TRUTH, seed=0) for rows in (x, bgmm.stream(tmp_path / "rows.npy"))
-    )
-    np.testing.assert_allclose(streamed["sample_stats"]["lp"], memory["sample_stats"]["lp"], atol=1e-8)
+    streamed = bgmm.fit(MODEL, bgmm.stream(tmp_path / "rows.npy"), bgmm.EM(), seed=0)
+    np.testing.assert_allclose(streamed["sample_stats"]["lp"], mode["sample_stats"]["lp"], atol=1e-8)
 
 
 def test_what_needs_more_of_the_family_says_so_in_one_sentence(x, mode):

@@ -21,7 +21,7 @@ from bgmm.engines.base import Draws
 from bgmm.engines.gibbs.draws import describe
 from bgmm.engines.gibbs.reference import PriorSummary, summarise_prior
 from bgmm.engines.gibbs.sweep import Record, State, first_tuning, sweep
-from bgmm.engines.optimise.starts import around, seeds, some_rows
+from bgmm.engines.optimise.starts import SEEDING_ROWS, around, seeds, some_rows
 from bgmm.program.target import Target
 
 
@@ -35,7 +35,6 @@ class Constants:
     sweeps: tuple[int, int] = (5, 10)  # for each draw, with a given number of components and with one that is only bounded
     tries: tuple[int, int] = (1, 3)  # splits and merges in each sweep, likewise
     chunk: int = 50  # draws between two updates of the progress bar
-    seeding_rows: int = 4096  # among which seeds are chosen
 
 
 CONSTANTS = Constants()
@@ -155,7 +154,7 @@ def first_states(target: Target, prior: PriorSummary, n_chains: int, *, key: Arr
     """States with different numbers of occupied components, about k-means++ seeds; a leading axis."""
     k = np.minimum(np.resize(CONSTANTS.starts, n_chains), target.n_components)
     key_rows, key_chains = jax.random.split(key)
-    x, c = some_rows(target.rows, CONSTANTS.seeding_rows, key=key_rows)
+    x, c = some_rows(target.rows, SEEDING_ROWS, key=key_rows)
     return _first_states(target, prior, x, c, jnp.asarray(k), jax.random.split(key_chains, n_chains))
 
 

@@ -15,12 +15,13 @@ from bgmm.core.components import Mixture
 from bgmm.core.dense import Dense
 from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians
+from bgmm.core.in_memory import padded_size
 from bgmm.core.rows import Rows
 from bgmm.core.uncorrelated import Spherical
 from bgmm.program.target import Target
 
 STARTS = ("k-means++", "random", "hierarchical")
-_SEEDING_ROWS = 4096  # seeds are chosen among at most this many rows, drawn by weight
+SEEDING_ROWS = 4096  # seeds are chosen among at most this many rows, drawn by weight
 _LINKED_ROWS = 2000  # the hierarchical clustering takes time and memory quadratic in this
 _NARROWEST = 0.05  # standard deviation of a guess
 
@@ -34,7 +35,7 @@ def first_guesses(target: Target, n_starts: int, starts: str, start: Mixture | N
     if start is not None:
         return jax.tree.map(lambda a: jnp.asarray(a)[None], start)
     key_rows, key_starts = jax.random.split(key)
-    x, weights = some_rows(target.rows, _LINKED_ROWS if starts == "hierarchical" else _SEEDING_ROWS, key=key_rows)
+    x, weights = some_rows(target.rows, _LINKED_ROWS if starts == "hierarchical" else SEEDING_ROWS, key=key_rows)
     factor = Dense if target.structure is None else target.structure[0]
     if starts == "hierarchical":
         counted = np.asarray(weights) > 0  # not padding
@@ -48,13 +49,16 @@ def first_guesses(target: Target, n_starts: int, starts: str, start: Mixture | N
 def some_rows(rows: Rows, n: int, *, key: Array) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
     """Some rows and their weights, zero where values are missing: all when they are few, else ``n`` that weigh alike.
 
-    Few rows come with their padding, so that what is compiled for them serves other numbers of rows.
+    Few rows are padded with rows of weight zero, so that what is compiled for them serves other numbers of rows.
     """
-    if rows.n_places <= n:
-        places = np.arange(rows.n_places)
-        return jnp.asarray(np.nan_to_num(rows.take(places)), float), jnp.asarray(rows.weights_of(places), float)
-    places = rows.draw_places_by_weight(n, rng=numpy_generator(key))
-    return jnp.asarray(np.nan_to_num(rows.take(places)), float), jnp.ones(n)
+    rng = numpy_generator(key)
+    if rows.n_counted > n:
+        places, weights = rows.draw_places_by_weight(n, rng=rng), np.ones(n)
+    else:
+        places, weights = rows.draw_places(n, rng=rng)
+    n_empty = padded_size(places.size) - places.size
+    x = np.pad(np.nan_to_num(rows.take(places)), ((0, n_empty), (0, 0)))
+    return jnp.asarray(x, float), jnp.asarray(np.pad(weights, (0, n_empty)), float)
 
 
 @partial(jax.jit, static_argnames=("k", "starts", "factor"))
