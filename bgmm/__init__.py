@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from bgmm.engines.em import EM as EM
     from bgmm.engines.evidence.estimate import Evidence as Evidence
     from bgmm.engines.gibbs.engine import Gibbs as Gibbs
+    from bgmm.engines.laplace import Laplace as Laplace
     from bgmm.engines.nuts import NUTS as NUTS
+    from bgmm.engines.vi import VI as VI
     from bgmm.evidence import log_evidence as log_evidence
     from bgmm.external_draws import from_draws as from_draws
     from bgmm.fitting import fit as fit
@@ -53,7 +55,9 @@ _HOME = {
     "GaussianMixture": "bgmm.program.distributions",
     "Gaussians": "bgmm.core.gaussians",
     "Gibbs": "bgmm.engines.gibbs.engine",
+    "Laplace": "bgmm.engines.laplace",
     "NUTS": "bgmm.engines.nuts",
+    "VI": "bgmm.engines.vi",
     "co_clustering": "bgmm.posterior.co_clustering",
     "credible_ball": "bgmm.posterior.partition",
     "fit": "bgmm.fitting",

@@ -16,7 +16,9 @@ from tqdm.auto import tqdm
 
 from bgmm.core.checks import is_number, random_key
 from bgmm.core.precision import in_float64
-from bgmm.engines.evidence.estimate import Estimate, Evidence
+from bgmm.engines.evidence.estimate import Estimate, Evidence, estimate_by
+from bgmm.engines.laplace import Laplace
+from bgmm.engines.vi import VI
 from bgmm.fitting import declared_target
 from bgmm.inputs import read_data
 from bgmm.models import Dirichlet, Mixture
@@ -32,7 +34,7 @@ def log_evidence(
     model: Mixture,
     x,
     *,
-    settings: Evidence | None = None,
+    settings: Evidence | Laplace | VI | None = None,
     seed: int | jax.Array = 0,
     standardise: bool | None = None,
 ) -> xr.Dataset:
@@ -58,7 +60,8 @@ def log_evidence(
 
     :param model: ``models.finite``, or ``models.random_k`` with ``dynamic=False``; the concentration must be a number.
     :param x: data (n, d), as in ``fit``.
-    :param settings: numbers of draws and restarts.
+    :param settings: numbers of draws and restarts (``Evidence``); or ``Laplace`` or ``VI``, for Z_m and f_m from their weighted
+        draws, without tempered SMC where k-hat is large.
     :param seed: an integer or a JAX key.
     :param standardise: whether the model sees standardised rows, as in ``fit``. The evidence is a density in the units of x in
         both cases.
@@ -74,8 +77,8 @@ def log_evidence(
     data = read_data(model, x, None)
     rows, _ = data.rows("float64")
     settings = Evidence() if settings is None else settings
-    if not isinstance(settings, Evidence):
-        raise ValueError(f"settings must be a value such as bgmm.Evidence(n_draws=4000), not {settings!r}")
+    if not isinstance(settings, Evidence | Laplace | VI):
+        raise ValueError(f"settings must be a value such as bgmm.Evidence(n_draws=4000) or bgmm.VI(), not {settings!r}")
     log_prior = np.asarray(model.weights.log_prior_k(), float)
     log_prior = log_prior - logsumexp(log_prior)
     n, largest = data.n_counted, int(1 + np.flatnonzero(np.isfinite(log_prior)).max())
@@ -92,7 +95,10 @@ def log_evidence(
             target = declared_target(fixed_k, data, rows, standardise)
             if target.not_alike:
                 raise ValueError(target.not_alike.replace("Gibbs", "log_evidence"))
-            estimate = settings.run(target, key=jax.random.fold_in(key, m))
+            key_m = jax.random.fold_in(key, m)
+            estimate = (
+                settings.run(target, key=key_m) if isinstance(settings, Evidence) else estimate_by(settings, target, key=key_m)
+            )
             log_factor = log_volume - float(target.log_volume)  # to the units of x
             estimates.append(estimate.times(log_factor))
             progress.update()

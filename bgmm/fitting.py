@@ -108,7 +108,7 @@ def fit(
     if _wanted(log_likelihood, data, shape):
         each = log_likelihoods(inputs).reshape(*shape, -1)
         groups["log_likelihood"] = dataset({"x": each}, {"x": ["observation"]}, data.features)
-    return with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, data, target, flat))
+    return with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, data, target, draws))
 
 
 def _settings(engine: str | Engine) -> Engine:
@@ -188,14 +188,20 @@ def _constants(data: Data, model: DeclaredMixture | None) -> xr.Dataset:
     return group.assign(observation_weights=("observation", data.weights))
 
 
-def _about(model: Model, settings: Engine, seed, data: Data, target: Target, mixture: Mixture) -> dict:
+def _named(value: object) -> object:
+    """A class or a function by its name, which JSON can hold."""
+    return getattr(value, "__name__", repr(value)) if callable(value) else value
+
+
+def _about(model: Model, settings: Engine, seed, data: Data, target: Target, draws: Draws) -> dict:
     """How the tree was made."""
     rows = {} if data.in_memory is not None else {"rows": str(data.values.path), "n_rows": data.values.n_rows}  # type: ignore[union-attr]
     return rows | {
-        "model": repr(model) if isinstance(model, DeclaredMixture) else getattr(model, "__name__", repr(model)),
-        "components": type(mixture.components).__name__,
+        "model": repr(model) if isinstance(model, DeclaredMixture) else _named(model),
+        "components": type(draws.mixture.components).__name__,
         "engine": type(settings).__name__,
-        "settings": asdict(settings),  # type: ignore[call-overload]
+        "settings": {name: _named(value) for name, value in asdict(settings).items()},  # type: ignore[call-overload]
+        "draws": draws.kind,
         "seed": int(seed) if not isinstance(seed, jax.Array) else repr(seed),
         "n_components": target.n_components,
         "versions": {name: version(name) for name in ("bgmm", "jax", "numpyro", "arviz")},

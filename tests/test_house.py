@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "data": {"core", "data"},
     "tree": {"core", "tree"},
     "posterior": {"core", "data", "posterior", "tree"},
-    "show": {"posterior", "show", "tree"},
+    "show": {"core", "posterior", "show", "tree"},
     "inputs": {"core", "data", "engines", "models", "program", "tree"},
     "prior": {"core", "models", "posterior", "program"},
     "fitting": {"core", "data", "engines", "inputs", "models", "posterior", "prior", "program", "tree"},

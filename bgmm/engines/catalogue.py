@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 ENGINES: Mapping[str, tuple[str, str]] = {  # module and class of the settings
     "em": ("bgmm.engines.em", "EM"),
     "gibbs": ("bgmm.engines.gibbs.engine", "Gibbs"),
+    "laplace": ("bgmm.engines.laplace", "Laplace"),
     "nuts": ("bgmm.engines.nuts", "NUTS"),
+    "vi": ("bgmm.engines.vi", "VI"),
 }
 BEST_FIRST = ("gibbs", "nuts")  # the first of these that does not refuse a model is its own best engine
 

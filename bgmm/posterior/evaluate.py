@@ -14,11 +14,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import kernel
 from bgmm.core.components import Mixture
-from bgmm.core.in_memory import in_memory
+from bgmm.core.in_memory import InMemory, in_memory, subsample
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.data.table import Table, as_table, unnamed
 from bgmm.tree.read import features_of, observed, parameters
+
+_SUBSAMPLE = 16_384  # rows
+_SURE = 40.0  # expected rows: the probability of none is at most exp(-40)
+_DRAWS_AT_ONCE = 256
 
 
 class Evaluation(NamedTuple):
@@ -121,8 +125,31 @@ def _occupied(natural, rows: Rows, key: Array) -> Bool[Array, " k"]:
 
 
 def occupied(inputs: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
-    """Which components hold a row when each row's assignment is drawn from its responsibilities."""
-    return each_draw(_occupied, inputs, jax.random.split(key, len(inputs.mixture.log_weights)))
+    """Which components hold a row when each row's assignment is drawn from its responsibilities.
+
+    Assignments are drawn under those draws alone in which some component is not sure to hold one.
+    """
+    found = _surely_occupied(inputs)
+    rest = np.flatnonzero(~found.all(1))
+    keys = jax.random.split(key, len(found))
+    for low in range(0, len(rest), _DRAWS_AT_ONCE):
+        some = rest[np.minimum(np.arange(low, low + _DRAWS_AT_ONCE), len(rest) - 1)]  # equal shapes: one compilation
+        mixtures = jax.tree.map(lambda a: jnp.asarray(a)[some], inputs.mixture)  # noqa: B023
+        found[some] = each_draw(_occupied, inputs._replace(mixture=mixtures), keys[some])
+    return found
+
+
+def _surely_occupied(inputs: Evaluation) -> Bool[np.ndarray, "s k"]:
+    """Which components expect so many rows of a subsample that they hold none with a probability under 1e-17."""
+    shape = np.shape(inputs.mixture.log_weights)
+    if inputs.rows.n_places <= _SUBSAMPLE:
+        return np.zeros(shape, bool)
+    few = subsample(inputs.rows, _SUBSAMPLE, rng=np.random.default_rng(0))
+    return each_draw(_expected_rows, inputs._replace(rows=few)) >= _SURE
+
+
+def _expected_rows(natural, rows: InMemory) -> Float[Array, " k"]:
+    return ((rows.weights > 0).reshape(-1, 1) * kernel.responsibilities(natural, rows)).sum(0)
 
 
 def _small_assignments(natural, rows: Rows, key: Array) -> Int[Array, " places"]:

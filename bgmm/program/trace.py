@@ -32,6 +32,14 @@ def unpack(layout: Layout, z: Float[Array, " z"]) -> dict[str, Array]:
     return values
 
 
+def pack(layout: Layout, program: Callable[[], object], sites: dict[str, Array]) -> Float[Array, " z"]:
+    """The vector z at which the latent sites of the program have these values."""
+    found = DrawFree({})
+    with found, numpyro.handlers.seed(rng_seed=0), numpyro.handlers.substitute(data=sites):
+        program()
+    return jnp.concatenate([found.values[name].reshape(-1) for name, _ in layout])
+
+
 def layout_of(trace: dict[str, dict[str, Any]]) -> Layout:
     """The latent sites of a traced program; each must be continuous."""
     layout = []

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bgmm.core.importance import weaknesses
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.relabel import relabelled
 from bgmm.tree.read import about, features_of, has_mixtures, held_assignments, posterior_of, presence_of
@@ -28,7 +29,8 @@ def summary_text(tree: xr.DataTree) -> str:
     parts += [_modes_line(tree), _clusters_line(tree)]
     if has_mixtures(tree):
         listed = xr.DataTree.from_dict({"posterior": _listed(tree, _LISTED_SHARE)})
-        table = az.summary(listed, kind="stats" if single else "all")
+        independent = single or about(tree).get("draws") == "independent"
+        table = az.summary(listed, kind="stats" if independent else "all")
         if single:
             table = table[["mean"]].rename(columns={"mean": "estimate"}).astype(float).map("{:.4g}".format)
         parts += ["", table.to_string(), "", _resolution_line(tree)]
@@ -37,7 +39,29 @@ def summary_text(tree: xr.DataTree) -> str:
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
-    """Sentences on the convergence of the chains, on divergences if there are any, and on low agreement between draws."""
+    """Sentences on how far the draws can be trusted, and on low agreement between them."""
+    sentences = _approximation_lines(tree) if about(tree).get("draws") == "independent" else _chains_lines(tree)
+    stats = tree["sample_stats"]
+    if "agreement" in stats and (low := float(stats["agreement"].mean())) < _MIN_AGREEMENT:
+        sentences.append(f"The draws agree on only {low:.0%} of the memberships: the clusters are not well determined.")
+    return sentences
+
+
+def _approximation_lines(tree: xr.DataTree) -> list[str]:
+    """What independent draws with importance weights say of themselves."""
+    names = ("elbo", "log_evidence", "log_evidence_error", "k_hat", "effective_draws", "effective_share")
+    stats = {name: float(tree["sample_stats"][name]) for name in names}
+    figures = (
+        f"ELBO {stats['elbo']:.2f}, log evidence {stats['log_evidence']:.2f} +- {stats['log_evidence_error']:.2g}; "
+        f"importance weights: k-hat {stats['k_hat']:.2f}, {stats['effective_draws']:.0f} effective draws "
+        f"({stats['effective_share']:.0%} of those drawn)"
+    )
+    doubts = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in weaknesses(stats)]
+    return [figures, *(doubts or ["The approximation passes its checks."])]
+
+
+def _chains_lines(tree: xr.DataTree) -> list[str]:
+    """Sentences on the convergence of the chains, and on divergences if there are any."""
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
     label_free = _diagnostics(_label_free(tree))
     clusters = _diagnostics(_listed(tree, _DIAGNOSED_SHARE) if has_mixtures(tree) else None)
@@ -73,8 +97,6 @@ def verdicts(tree: xr.DataTree) -> list[str]:
         )
     if "diverging" in stats and (n := int(stats["diverging"].sum())):
         sentences.append(f"{n} draws diverged: the sampler could not explore all of the posterior.")
-    if "agreement" in stats and (low := float(stats["agreement"].mean())) < _MIN_AGREEMENT:
-        sentences.append(f"The draws agree on only {low:.0%} of the memberships: the clusters are not well determined.")
     return sentences
 
 
@@ -175,6 +197,8 @@ def _modes_line(tree: xr.DataTree) -> str | None:
     modes = f"{_count(len(starts), 'mode')} found by {_count(sum(starts), 'restart')}"
     if "mode_mass" in stats:
         shown = ", ".join(f"{m:.2g}" for m in stats["mode_mass"].to_numpy()[:4]) + (", ..." if len(starts) > 4 else "")
+        if "mode" not in stats:
+            return f"{modes}, with Laplace mass {shown}"
         used = ", ".join(str(m) for m in np.unique(stats["mode"].to_numpy()))
         return f"{modes}, with Laplace mass {shown}; chains start in mode {used}"
     lower = stats["mode_log_posterior"].to_numpy()[0] - stats["mode_log_posterior"].to_numpy()

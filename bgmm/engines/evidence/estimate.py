@@ -18,19 +18,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from arviz_stats.base import array_stats
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from scipy.special import gammaln, logsumexp
 
 from bgmm.core import kernel
 from bgmm.core.checks import check_count, numpy_generator
-from bgmm.engines.evidence.importance import log_densities, make_proposal
-from bgmm.engines.evidence.labelling import in_domain
+from bgmm.core.importance import LARGEST_K_HAT, smoothed_weights
 from bgmm.engines.evidence.tempered_smc import tempered_smc
+from bgmm.engines.importance.labelling import in_domain
+from bgmm.engines.importance.proposal import Normals, cover, log_densities
+from bgmm.engines.laplace import Laplace
 from bgmm.engines.optimise.modes import find_modes
+from bgmm.engines.vi import VI
 from bgmm.program.target import Target
 
-_MAX_K_HAT = 0.7  # importance sampling is reliable up to this Pareto shape
+_MIN_MASS = 1e-6  # modes with a smaller Laplace mass are left out
+_INFLATION = 1.2  # of the Laplace scales, whose tails are too short where a component holds few rows
 _N_BATCHES = 8  # independent estimates, whose spread gives the standard error
 _DRAWS_IN_PARALLEL = 128
 
@@ -69,11 +72,17 @@ class Evidence:
         check_count("n_starts", self.n_starts)
 
     def run(self, target: Target, *, key: Array) -> Estimate:
-        """Estimate the evidence of a target whose components are alike."""
+        """Estimate the evidence of a target whose components are alike.
+
+        Modes get draws by the square root of their Laplace masses: these are rough, and a mode whose mass is underestimated
+        still gets some.
+        """
         key_modes, key_numpy, key_rows = jax.random.split(key, 3)
         rng = numpy_generator(key_numpy)
         target, modes = find_modes(target, self.n_starts, key=key_modes)
-        proposal, domain = make_proposal(target, modes, rng=rng)
+        kept = modes.mass >= _MIN_MASS
+        normals = Normals(modes.z[kept], modes.factor[kept], 0.5 * np.log(modes.mass[kept]))
+        proposal, domain, *_ = cover(target, normals, inflation=_INFLATION, rng=rng)
         n_each = self.n_draws // _N_BATCHES
         log_n_labellings = gammaln(target.n_components + 1)  # log K!
 
@@ -81,18 +90,35 @@ class Evidence:
         log_p, filled = _log_posterior_and_filled(target, z, key_rows)
         counted = in_domain(target, domain, z) & np.isfinite(log_p)
         log_w = np.where(counted, log_p - log_densities(proposal, z), -np.inf)
-        k_hat = float(array_stats.psislw(-log_w[np.isfinite(log_w)])[1])
-        log_w, n_temperatures = log_w.reshape(_N_BATCHES, n_each), 0
-        log_evidence = logsumexp(log_w, axis=1) - np.log(n_each)
-        log_filled = logsumexp(np.where(filled.reshape(_N_BATCHES, n_each), log_w, -np.inf), axis=1) - np.log(n_each)
-        if not k_hat <= _MAX_K_HAT:
+        estimate = _by_importance(log_w, filled, len(modes.mass))
+        if not estimate.k_hat <= LARGEST_K_HAT:
             log_evidence, z, n_temperatures = tempered_smc(
                 target, proposal, domain, _N_BATCHES, self.n_particles // _N_BATCHES, rng=rng
             )
             _, filled = _log_posterior_and_filled(target, z.reshape(-1, z.shape[-1]), key_rows)
             with np.errstate(divide="ignore"):
                 log_filled = log_evidence + np.log(filled.reshape(_N_BATCHES, -1).mean(1))
-        return Estimate(log_evidence + log_n_labellings, log_filled + log_n_labellings, k_hat, n_temperatures, len(modes.mass))
+            estimate = Estimate(log_evidence, log_filled, estimate.k_hat, n_temperatures, len(modes.mass))
+        return estimate.times(log_n_labellings)
+
+
+def estimate_by(engine: Laplace | VI, target: Target, *, key: Array) -> Estimate:
+    """The evidence from the weighted draws of Laplace's approximation or variational inference."""
+    key_draws, key_rows = jax.random.split(key)
+    target, weighted = engine.weighted(target, key=key_draws)
+    _, filled = _log_posterior_and_filled(target, weighted.z, key_rows)
+    n_modes = len(weighted.stats.get("mode_elbo", [0]))
+    return _by_importance(weighted.log_ratio, filled, n_modes).times(weighted.n_labellings)
+
+
+def _by_importance(log_w: Float[np.ndarray, " s"], filled: Bool[np.ndarray, " s"], n_modes: int) -> Estimate:
+    """The estimate of batches of weighted draws, of one labelling."""
+    batches = np.array_split(np.arange(len(log_w)), _N_BATCHES)
+    log_filled = np.where(filled, log_w, -np.inf)
+    log_evidence, log_filled = (
+        np.array([logsumexp(values[batch]) - np.log(len(batch)) for batch in batches]) for values in (log_w, log_filled)
+    )
+    return Estimate(log_evidence, log_filled, smoothed_weights(log_w).k_hat, 0, n_modes)
 
 
 def _log_posterior_and_filled(target: Target, z: Float[np.ndarray, "s z"], key: Array):

@@ -20,12 +20,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from scipy.special import logsumexp
 
 from bgmm.core import hmc
-from bgmm.engines.evidence.importance import Proposal
-from bgmm.engines.evidence.labelling import Domain, in_domain
+from bgmm.core.importance import resample
+from bgmm.engines.importance.labelling import Domain, in_domain
+from bgmm.engines.importance.proposal import Proposal
 from bgmm.program.target import Target
 
 
@@ -54,7 +55,7 @@ class Particles(NamedTuple):
 
 
 def tempered_smc(
-    target: Target, proposal: Proposal, domain: Domain, n_islands: int, n_particles: int, *, rng: np.random.Generator
+    target: Target, proposal: Proposal, domain: Domain | None, n_islands: int, n_particles: int, *, rng: np.random.Generator
 ) -> Particles:
     """``n_islands`` estimates of the log of the integral of p over the domain, each from ``n_particles`` draws."""
     z, m = proposal.draw(n_islands * n_particles, rng=rng)  # m: mode of each draw
@@ -66,7 +67,7 @@ def tempered_smc(
     log_p, log_q = (np.asarray(a) for a in _log_densities(target, proposal, z))
     while True:
         log_evidence += logsumexp(log_w, axis=1) - np.log(n_particles)
-        ancestors = np.concatenate([i * n_particles + _resample(w, rng=rng) for i, w in enumerate(log_w)])
+        ancestors = np.concatenate([i * n_particles + resample(w, rng=rng) for i, w in enumerate(log_w)])
         z, m = z[ancestors], m[ancestors]
         if n_temperatures:
             for _ in range(_CONSTANTS.n_moves):
@@ -97,13 +98,6 @@ def _increment(log_ratio: Float[np.ndarray, " s"], largest: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if effective_share(middle) >= _CONSTANTS.effective_share else (low, middle)
     return low
-
-
-def _resample(log_w: Float[np.ndarray, " s"], *, rng: np.random.Generator) -> Int[np.ndarray, " s"]:
-    """Systematic resampling: one uniform random number shifts evenly spaced points, one for each draw."""
-    cumulative = np.cumsum(np.exp(log_w - log_w.max()))
-    points = (np.arange(len(log_w)) + rng.uniform()) * (cumulative[-1] / len(log_w))
-    return np.minimum(np.searchsorted(cumulative, points, side="right"), len(log_w) - 1)
 
 
 def _hmc_move(target, proposal, domain, z, m, t, step_size, *, rng: np.random.Generator):

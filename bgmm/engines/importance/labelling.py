@@ -56,18 +56,41 @@ def permutations_into(target: Target, domain: Domain, z: Float[AnyArray, "s z"])
     return orders
 
 
-def in_domain(target: Target, domain: Domain, z: Float[AnyArray, "s z"]) -> Bool[np.ndarray, " s"]:
-    """Whether each point is in the domain."""
+def in_domain(target: Target, domain: Domain | None, z: Float[AnyArray, "s z"]) -> Bool[np.ndarray, " s"]:
+    """Whether each point is in the domain; None is the whole space."""
+    if domain is None:
+        return np.ones(len(z), bool)
     orders = permutations_into(target, domain, z)
     return (orders == np.arange(orders.shape[1])).all(1)
 
 
-def permute(target: Target, z: Float[AnyArray, " z"], order: Int[np.ndarray, " k"]) -> Float[np.ndarray, " z"]:
-    """The point with its components permuted: component k of the result is component ``order[k]`` of ``z``."""
-    return np.asarray(_permute(target, jnp.asarray(z), jnp.asarray(order)))
+def permutes(target: Target) -> bool:
+    """Whether the posterior is the same for every order of the components, and the orders can be written down."""
+    return not target.not_alike and not target.discrete and target.weights_prior.exchangeable
+
+
+def permute(
+    target: Target, z: Float[AnyArray, " z"], order: Int[np.ndarray, " k"]
+) -> tuple[Float[np.ndarray, " z"], Float[np.ndarray, "z z"]]:
+    """The point with its components permuted, component k of it being component ``order[k]`` of ``z``; and the Jacobian there.
+
+    The Jacobian takes the covariance about a mode to that about the permuted mode.
+    """
+    permuted, J = _permute_with_jacobian(target, jnp.asarray(z), jnp.asarray(order))
+    return np.asarray(permuted), np.asarray(J)
 
 
 @jax.jit
+def _permute_with_jacobian(target: Target, z: Float[Array, " z"], order: Int[Array, " k"]):
+    return _permute(target, z, order), jax.jacfwd(lambda z: _permute(target, z, order))(z)
+
+
+@jax.jit
+def permute_each(target: Target, z: Float[Array, "s z"], order: Int[Array, "s k"]) -> Float[Array, "s z"]:
+    """Each point with its components permuted by its own order."""
+    return jax.vmap(lambda z, order: _permute(target, z, order))(z, order)
+
+
 def _permute(target: Target, z: Float[Array, " z"], order: Int[Array, " k"]) -> Float[Array, " z"]:
     simplex = biject_to(constraints.simplex)
     sites = {name for name, _ in target.component_sites}

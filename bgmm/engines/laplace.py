@@ -1,0 +1,56 @@
+"""Laplace's approximation: a normal distribution at each mode, and weighted draws that correct it.
+
+The modes are those of the unconstrained log posterior, its Jacobian included; with H the Hessian of its negative at mode m,
+
+    q(z) = sum_m pi_m N(z | z_m, H_m^-1),    pi_m proportional to exp(ELBO_m).
+
+Draws come from t distributions about these normals, adapted to the posterior where it is far from normal, and are resampled by
+Pareto-smoothed importance weights (``variational.draws``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Array
+
+from bgmm.core.checks import check_count, numpy_generator
+from bgmm.core.components import Mixture
+from bgmm.core.importance import LEAST_DRAWS
+from bgmm.engines.base import Draws
+from bgmm.engines.variational.draws import Weighted, refusal, resampled, weighted_draws
+from bgmm.engines.variational.elbo import laplace_normal
+from bgmm.program.target import Target
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """Settings of Laplace's approximation.
+
+    :param n_draws: draws in the tree, resampled from at least as many weighted ones.
+    :param n_starts: restarts among which the modes are sought.
+    """
+
+    n_draws: int = 4000
+    n_starts: int = 16
+
+    def __post_init__(self) -> None:
+        check_count("n_draws", self.n_draws, least=LEAST_DRAWS)
+        check_count("n_starts", self.n_starts)
+
+    def refuses(self, target: Target, start: object = None) -> str | None:
+        """A random number of components, or too many parameters."""
+        return refusal("Laplace", target)
+
+    def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
+        """Weighted draws of the posterior."""
+
+        def normal(log_posterior, mode, z0, A, rng):
+            return laplace_normal(log_posterior, mode, z0, A, rng=rng)
+
+        return weighted_draws(target, normal, self.n_draws, self.n_starts, key=key, start=start)
+
+    def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
+        """``n_draws`` draws."""
+        target, weighted = self.weighted(target, key=key, start=start)
+        return resampled(target, weighted, self.n_draws, rng=numpy_generator(key))

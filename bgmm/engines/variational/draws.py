@@ -1,0 +1,185 @@
+"""Weighted draws of a posterior from normal approximations at its modes, and the draws that a tree holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.special import gammaln
+
+from bgmm.core.checks import numpy_generator
+from bgmm.core.components import Mixture
+from bgmm.core.importance import ImportanceWeights, resample, smoothed_weights, weaknesses
+from bgmm.engines.base import Draws, from_unconstrained
+from bgmm.engines.importance.adaptive import adapted
+from bgmm.engines.importance.labelling import (
+    Domain,
+    domain_around,
+    in_domain,
+    permutations_into,
+    permute,
+    permute_each,
+    permutes,
+)
+from bgmm.engines.importance.proposal import Cover, Normals, cover, log_densities
+from bgmm.engines.optimise.modes import Modes, find_modes
+from bgmm.engines.variational.density import LogPosterior, error_of, log_posteriors, most_batches, near_modes, rows_for
+from bgmm.engines.variational.elbo import Normal, elbo_of_mixture, n_fixed_draws
+from bgmm.program.target import Target
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Constants of the approximation."""
+
+    min_mass: float = 1e-4  # modes with a smaller share of the Laplace mass are left out
+    max_modes: int = 8
+    max_parameters: int = 1500  # a dense covariance of more is not affordable
+    inflation: float = 1.1  # of the proposal over the normals, whose tails are too short
+    enough_effective: float = 1000.0  # draws; with fewer, more are drawn
+    n_checked: int = 8  # draws whose log posterior is computed from all rows too, where it is estimated from some
+    max_error: float = 0.1  # nats, the standard deviation of the estimate above which more rows are taken
+
+
+CONSTANTS = Constants()
+
+
+class Weighted(NamedTuple):
+    """Draws of a proposal with their importance weights."""
+
+    z: Float[np.ndarray, "s z"]
+    log_p: Float[np.ndarray, " s"]
+    log_ratio: Float[np.ndarray, " s"]  # log p - log q, minus infinity for another labelling
+    elbo: float  # of q, in one labelling
+    n_labellings: float  # logarithm of their number, where they all count
+    stats: dict[str, np.ndarray]  # of the modes
+
+    @property
+    def weights(self) -> ImportanceWeights:
+        """Smoothed weights; the evidence is that of one labelling."""
+        return smoothed_weights(self.log_ratio)
+
+
+type FitNormal = Callable[[LogPosterior, int, np.ndarray, np.ndarray, np.random.Generator], Normal]
+
+
+def refusal(engine: str, target: Target) -> str | None:
+    """Why normal approximations cannot serve."""
+    if target.discrete:
+        return (
+            f"{engine} needs a given number of components, and here it is unknown; bgmm.log_evidence(model, x, "
+            f"settings=bgmm.{engine}()) gives the posterior of that number"
+        )
+    if target.n_dim > CONSTANTS.max_parameters:
+        return f"{engine} needs the covariance of {target.n_dim} parameters, and can hold that of {CONSTANTS.max_parameters}"
+    return None
+
+
+def weighted_draws(
+    target: Target, fit_normal: FitNormal, n_draws: int, n_starts: int, *, key: Array, start: Mixture | None = None
+) -> tuple[Target, Weighted]:
+    """Draws from t distributions about one normal for each mode; the target too, now centred if the modes need it."""
+    key_modes, key_numpy = jax.random.split(key)
+    rng = numpy_generator(key_numpy)
+    target, modes = find_modes(target, n_starts, key=key_modes, start=start)
+    modes = _in_one_labelling(target, heavy(modes))
+    n_rows = rows_for(target, max(n_draws, n_fixed_draws(target.n_dim)))
+    while True:
+        log_posterior = near_modes(target, modes, n_rows, rng=rng)
+        normals = [fit_normal(log_posterior, i, z, A, rng) for i, (z, A) in enumerate(zip(modes.z, modes.factor, strict=True))]
+        elbos = np.array([normal.elbo for normal in normals])
+        fitted = Normals(np.stack([n.centre for n in normals]), np.stack([n.factor for n in normals]), elbos)
+        covered = cover(target, fitted, inflation=CONSTANTS.inflation, rng=rng)
+        if n_rows is None:
+            z, log_p, log_ratio = _adapted_draws(log_posterior, covered, n_draws, rng=rng)
+            break
+        z, log_p, log_ratio, error = _expanded_draws(target, log_posterior, covered, n_draws, rng=rng)
+        if n_rows >= target.rows.n_counted or error <= CONSTANTS.max_error:
+            break
+        n_rows *= 4
+    stats = {
+        "mode_log_posterior": modes.log_posterior,
+        "mode_mass": modes.mass,
+        "mode_elbo": elbos,
+        "mode_starts": modes.n_found,
+        "n_evaluations": np.array(sum(normal.n_evaluations for normal in normals)),
+    }
+    elbo = elbo_of_mixture(log_posterior, fitted, rng=rng)
+    return target, Weighted(z, log_p, log_ratio, elbo, log_n_labellings(target, covered.domain), stats)
+
+
+def _adapted_draws(log_posterior: LogPosterior, covered: Cover, n: int, *, rng: np.random.Generator):
+    """Draws of the proposal once it is adapted, their log posteriors, and log p - log q, minus infinity outside the domain."""
+
+    def log_p(z):
+        values = np.asarray(log_posteriors(log_posterior, jnp.asarray(z), jnp.zeros(len(z), int)))
+        return np.where(in_domain(log_posterior.target, covered.domain, z), values, -np.inf)
+
+    proposal = adapted(log_p, covered.proposal, rng=rng)
+    parts: list[tuple[np.ndarray, ...]] = []
+    while True:
+        z, _ = proposal.draw(n, rng=rng)
+        values = log_p(z)
+        parts.append((z, values, values - log_densities(proposal, z)))
+        z, values, log_ratio = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        effective = len(z) * smoothed_weights(log_ratio).effective_share
+        if effective >= CONSTANTS.enough_effective or len(parts) >= most_batches(log_posterior.target, n):
+            return z, values, log_ratio
+
+
+def _expanded_draws(target: Target, log_posterior: LogPosterior, covered: Cover, n: int, *, rng: np.random.Generator):
+    """As ``_adapted_draws`` without adaptation, each draw by the expansion about its mode; and the error of the expansion."""
+    z, term = covered.proposal.draw(n, rng=rng)
+    mode, at_mode = jnp.asarray(covered.mode[term]), jnp.asarray(z)
+    if covered.domain is not None:  # the expansions are about the modes as they were found
+        at_mode = permute_each(target, at_mode, jnp.asarray(np.argsort(covered.order[term], axis=1)))
+    log_p = np.asarray(log_posteriors(log_posterior, at_mode, mode))
+    log_ratio = np.where(in_domain(target, covered.domain, z), log_p - log_densities(covered.proposal, z), -np.inf)
+    return z, log_p, log_ratio, error_of(log_posterior, target, at_mode[: CONSTANTS.n_checked], mode[: CONSTANTS.n_checked])
+
+
+def heavy(modes: Modes) -> Modes:
+    """The modes with mass, their masses summing to one."""
+    kept = np.flatnonzero(modes.mass >= CONSTANTS.min_mass)[: CONSTANTS.max_modes]
+    modes = Modes(*(a[kept] for a in modes))
+    return modes._replace(mass=modes.mass / modes.mass.sum())
+
+
+def _in_one_labelling(target: Target, modes: Modes) -> Modes:
+    """The modes with their components in the order that is nearest to that of the first mode."""
+    if not permutes(target):
+        return modes
+    orders = permutations_into(target, domain_around(target, modes.z[0], modes.factor[0]), modes.z)
+    permuted = [permute(target, z, order) for z, order in zip(modes.z, orders, strict=True)]
+    factors = [J @ A for (_, J), A in zip(permuted, modes.factor, strict=True)]
+    return modes._replace(z=np.stack([z for z, _ in permuted]), factor=np.stack(factors))
+
+
+def log_n_labellings(target: Target, domain: Domain | None) -> float:
+    """log K! where the components may be numbered in any order, and only one order is counted."""
+    return 0.0 if domain is None else float(gammaln(target.n_components + 1))
+
+
+def resampled(target: Target, weighted: Weighted, n: int, *, rng: np.random.Generator) -> Draws:
+    """``n`` draws of equal weight, in random order."""
+    weights = weighted.weights
+    chosen = rng.permutation(resample(weights.log_weights, n, rng=rng))
+    mixture, sites, log_prior = from_unconstrained(target, weighted.z[chosen][None])
+    scalars = {
+        "elbo": weighted.elbo + weighted.n_labellings,
+        "log_evidence": weights.log_evidence + weighted.n_labellings,
+        "log_evidence_error": weights.log_evidence_error,
+        "k_hat": weights.k_hat,
+        "effective_share": weights.effective_share,
+        "effective_draws": weights.effective_share * len(weighted.z),
+    }
+    stats = {name: np.array(value) for name, value in scalars.items()} | weighted.stats
+    stats["lp"] = weighted.log_p[chosen][None]
+    dims: dict[str, list[str]] = {name: [] for name in (*scalars, "n_evaluations")}
+    dims |= {name: ["mode_rank"] for name in stats if name.startswith("mode_")}
+    return Draws("independent", mixture, sites, log_prior, stats, dims, weaknesses(scalars))
