@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bgmm.evidence import log_evidence as log_evidence
     from bgmm.external_draws import from_draws as from_draws
     from bgmm.fitting import fit as fit
+    from bgmm.posterior.agreement import agreement as agreement
     from bgmm.posterior.co_clustering import co_clustering as co_clustering
     from bgmm.posterior.occupied import n_components as n_components
     from bgmm.posterior.occupied import n_occupied as n_occupied
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from bgmm.prior import prior_n_occupied as prior_n_occupied
     from bgmm.program.distributions import ComponentMixture as ComponentMixture
     from bgmm.program.distributions import GaussianMixture as GaussianMixture
+    from bgmm.show.agreement import plot_agreement as plot_agreement
     from bgmm.show.partitions import plot_co_clustering as plot_co_clustering
     from bgmm.show.partitions import plot_credible_ball as plot_credible_ball
     from bgmm.show.partitions import plot_membership as plot_membership
@@ -58,6 +60,7 @@ _HOME = {
     "Laplace": "bgmm.engines.laplace",
     "NUTS": "bgmm.engines.nuts",
     "VI": "bgmm.engines.vi",
+    "agreement": "bgmm.posterior.agreement",
     "co_clustering": "bgmm.posterior.co_clustering",
     "credible_ball": "bgmm.posterior.partition",
     "fit": "bgmm.fitting",
@@ -71,6 +74,7 @@ _HOME = {
     "n_occupied": "bgmm.posterior.occupied",
     "old_faithful": "bgmm.data.examples",
     "partition": "bgmm.posterior.partition",
+    "plot_agreement": "bgmm.show.agreement",
     "plot_clusters": "bgmm.show.plots",
     "plot_co_clustering": "bgmm.show.partitions",
     "plot_credible_ball": "bgmm.show.partitions",

@@ -41,7 +41,7 @@ Model = Annotated[
 Engine = Annotated[
     Literal[*ENGINES] | None,  # type: ignore[valid-type]
     typer.Option(
-        help="em: one best fit; gibbs, nuts: draws from the posterior [default: gibbs]",
+        help="em: one best fit; laplace, vi: fast approximate posterior; gibbs, nuts: exact draws from it [default: gibbs]",
         show_default=False,
     ),
 ]

@@ -26,6 +26,8 @@ WEIGHTS = {
 ENGINES = {
     "map": bgmm.EM(n_starts=2),
     "ml": bgmm.EM(prior=False, n_starts=2),
+    "laplace": bgmm.Laplace(n_draws=400, n_starts=2),
+    "vi": bgmm.VI(n_draws=400, n_starts=2),
     "nuts": bgmm.NUTS(n_draws=200, n_warmup=200, n_chains=2, n_starts=2),
     "gibbs": bgmm.Gibbs(n_draws=300, n_warmup=100, n_chains=2, sweeps_per_draw=2),
 }

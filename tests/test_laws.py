@@ -28,7 +28,7 @@ from tests.catalogue import ENGINES, FAMILIES, GAUSSIANS, WEIGHTS
 N, D, K = 60, 3, 3
 FITS = [(family, engine) for family in GAUSSIANS for engine in ENGINES]
 QUICK = {("diagonal", "map"), ("spherical", "map"), ("tied gaussian", "map"), ("tied gaussian", "ml")} | {
-    ("tied diagonal", engine) for engine in ("map", "nuts", "gibbs")
+    ("tied diagonal", engine) for engine in ("map", "laplace", "vi", "nuts", "gibbs")
 }
 
 

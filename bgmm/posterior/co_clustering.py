@@ -17,7 +17,9 @@ import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from bgmm.core import kernel
+from bgmm.core.components import Mixture
 from bgmm.core.precision import in_float64
+from bgmm.core.scaling import Scaling
 from bgmm.posterior.evaluate import at_rows, mean_over_draws
 from bgmm.tree.read import held_assignments, observed, parameters
 
@@ -76,14 +78,18 @@ def _row_indices(name: str, values, n: int) -> Int[np.ndarray, "..."]:
 def _of_rows(tree: xr.DataTree, assignments, x, chosen: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m m"]:
     """Co-clustering of all pairs of the chosen rows; of no use on the diagonal."""
     if assignments is None:
-        mixture, scaling = parameters(tree)
-        inputs = at_rows(mixture, scaling, x[chosen])
-        return mean_over_draws(_same_cluster_matrix, inputs, (len(chosen), len(chosen)), inputs.position)
+        return same_cluster(*parameters(tree), x[chosen])
     total = np.zeros((len(chosen), len(chosen)))
     z = assignments.isel(observation=chosen).to_numpy().reshape(-1, len(chosen))
     for labels in z:
         total += labels[:, None] == labels
     return total / len(z)
+
+
+def same_cluster(mixture: Mixture, scaling: Scaling, x: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m m"]:
+    """Co-clustering of all pairs of these rows, under draws of mixtures; of no use on the diagonal."""
+    inputs = at_rows(mixture, scaling, x)
+    return mean_over_draws(_same_cluster_matrix, inputs, (len(x), len(x)), inputs.position)
 
 
 def _of_pairs(tree: xr.DataTree, assignments, x, ij: Int[np.ndarray, "m 2"]) -> Float[np.ndarray, " m"]:

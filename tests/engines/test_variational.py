@@ -1,0 +1,283 @@
+"""Laplace and VI: exact where the posterior is normal, right where it was integrated on a grid, honest where they are wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
+from scipy import stats
+from scipy.special import logsumexp
+
+import bgmm
+from bgmm import models
+from bgmm.core.importance import smoothed_weights, weaknesses
+from bgmm.engines.importance.proposal import Normals, cover, log_densities
+from bgmm.engines.optimise.modes import find_modes
+from bgmm.engines.variational.density import LogPosterior, log_posteriors, near_modes
+from bgmm.engines.variational.elbo import best_normal, standard_normals
+from bgmm.show.summary import summary_text
+from tests.engines.test_em import standard_target
+
+ENGINES = [bgmm.Laplace(), bgmm.VI(), bgmm.VI(mean_field=True)]
+
+
+def normal_model(rows):
+    """One component of known spread: the posterior of its mean is normal."""
+    mu = numpyro.sample("mu", dist.Normal(0.0, 3.0).expand([2]).to_event(1))
+    L = jnp.array([[1.0, 0.0], [0.5, 0.8]])
+    with numpyro.plate("observation", rows.shape[0]):
+        numpyro.sample("x", bgmm.GaussianMixture(jnp.ones(1), mu[None], scale_tril=L[None]), obs=rows)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=["laplace", "vi", "mean field"])
+def test_normal_posterior_is_exact(rng, engine):
+    L = np.array([[1.0, 0.0], [0.5, 0.8]])
+    x = np.array([1.0, -2.0]) + rng.normal(size=(20, 2)) @ L.T
+    tree = bgmm.fit(normal_model, x, engine, seed=0)
+    precision = len(x) * np.linalg.inv(L @ L.T) + np.eye(2) / 9
+    covariance = np.linalg.inv(precision)
+    mean = covariance @ (len(x) * np.linalg.inv(L @ L.T) @ x.mean(0))
+    # p(x): all rows are jointly normal
+    big = np.kron(np.eye(len(x)), L @ L.T) + np.kron(np.ones((len(x), len(x))), 9 * np.eye(2))
+    log_evidence = stats.multivariate_normal(np.zeros(2 * len(x)), big).logpdf(x.reshape(-1))
+    found = tree["sample_stats"]
+    np.testing.assert_allclose(found["elbo"], log_evidence, atol=1e-8)
+    assert abs(float(found["log_evidence"]) - log_evidence) < 4 * float(found["log_evidence_error"])
+    mu = tree["posterior"]["mu"].to_numpy()[0]
+    effective, sd = float(found["effective_draws"]), np.sqrt(np.diagonal(covariance))
+    assert effective > 0.6 * len(mu)
+    assert (np.abs(mu.mean(0) - mean) < 4 * sd / np.sqrt(effective)).all()
+    assert (np.abs(mu.std(0) / sd - 1) < 4 / np.sqrt(2 * effective)).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES[:2], ids=["laplace", "vi"])
+def test_skewed_posterior_is_that_of_a_grid(rng, engine):
+    """A few rows of one component: its scale is skewed, and unweighted draws of t_8 are a quarter too wide."""
+    x = rng.normal(3.0, 2.0, size=12)
+    model = models.finite(1, floor=0.2)
+    tree = bgmm.fit(model, x, replace(engine, n_draws=8000), seed=0)
+    g, standard = model.components, (x - x.mean()) / x.std()
+    mu, log_s = np.linspace(-2, 2, 500)[:, None], np.linspace(-4, 2, 500)[None, :]
+    sd = np.sqrt(np.exp(2 * log_s) + g.floor**2)
+    log_p = stats.norm(0, g.mean_scale).logpdf(mu) + stats.norm(g.log_scale_mean, g.log_scale_sd).logpdf(log_s)
+    log_p = log_p + stats.norm(mu[..., None], sd[..., None]).logpdf(standard).sum(-1)
+    p = np.exp(log_p - logsumexp(log_p))
+    found = tree["sample_stats"]
+    log_evidence = logsumexp(log_p) + np.log((mu[1, 0] - mu[0, 0]) * (log_s[0, 1] - log_s[0, 0]))
+    assert abs(float(found["log_evidence"]) - log_evidence) < 4 * float(found["log_evidence_error"]) + 1e-4
+    assert float(found["elbo"]) < log_evidence
+    effective = float(found["effective_draws"])
+    for draws, values in (
+        (tree["posterior"]["means"].to_numpy()[0, :, 0, 0], x.mean() + x.std() * mu * np.ones_like(sd)),
+        (np.log(tree["posterior"]["scales"].to_numpy()[0, :, 0, 0]), np.log(x.std() * sd) * np.ones_like(mu)),
+    ):
+        mean = (p * values).sum()
+        spread = np.sqrt((p * (values - mean) ** 2).sum())
+        assert abs(draws.mean() - mean) < 4 * spread / np.sqrt(effective)
+        assert abs(draws.std() / spread - 1) < 4 / np.sqrt(effective)
+        for q in (0.05, 0.95):
+            assert abs((p * (values < np.quantile(draws, q))).sum() - q) < 4 * np.sqrt(q * (1 - q) / effective)
+
+
+def test_elbo_of_vi_is_not_below_that_of_laplace_and_both_are_bounds(faithful):
+    trees = [bgmm.fit(models.finite(2), faithful, engine, seed=0) for engine in ENGINES]
+    laplace, vi, mean_field = (float(tree["sample_stats"]["elbo"]) for tree in trees)
+    log_evidence = float(trees[1]["sample_stats"]["log_evidence"])
+    assert laplace < mean_field < log_evidence
+    assert laplace < vi < log_evidence
+    assert abs(vi - log_evidence) < 0.1
+    assert all("approximation passes its checks" in summary_text(tree) for tree in trees)
+
+
+@pytest.mark.parametrize("engine", ENGINES[:2], ids=["laplace", "vi"])
+def test_old_faithful_agrees_with_nuts(faithful, faithful_tree, engine):
+    tree = bgmm.fit(models.finite(2), faithful, engine, seed=0)
+    table = bgmm.agreement({"this": tree, "nuts": faithful_tree}).loc["this"]
+    for name in ("weights", "means", "scales"):
+        value, error, _ = table.loc[f"shift of {name} (sd)"]
+        assert abs(value) < 4.5 * error
+        assert error < 0.06
+        value, error, _ = table.loc[f"sd ratio of {name}"]
+        assert abs(value - 1) < 4.5 * error
+        assert error < 0.06
+
+
+@pytest.mark.slow
+def test_several_modes_share_the_weight_and_agree_with_gibbs():
+    """Galaxies in three clusters have two modes of about equal mass, and draws of both come back."""
+    x = bgmm.galaxies()
+    vi = bgmm.fit(models.finite(3), x, "vi", seed=1)
+    assert vi["sample_stats"].sizes["mode_rank"] == 2
+    assert float(vi["sample_stats"]["effective_share"]) > 0.3
+    table = bgmm.agreement({"vi": vi, "gibbs": bgmm.fit(models.finite(3), x, "gibbs", seed=1)}).loc["vi"]
+    for name in ("shift of weights (sd)", "shift of means (sd)", "shift of scales (sd)"):
+        assert abs(table.loc[name, "value"]) < 0.2
+
+
+def test_factor_at_a_mode_whitens_the_hessian_of_the_density_of_unconstrained_parameters(faithful):
+    """Finite differences of the log posterior with its Jacobian: without it, the scales would be curved otherwise."""
+    target = standard_target(models.finite(2), faithful.to_numpy())
+    target, modes = find_modes(target, 4, key=jax.random.key(0))
+    A, z, step = modes.factor[0], modes.z[0], 1e-3
+    log_p = jax.jit(lambda u: target.log_posterior(z + A @ u, jacobian=True))
+    eye = step * np.eye(len(z))
+    at = np.array([[float(log_p(one + other)) for other in eye] for one in eye])
+    one = np.array([float(log_p(one)) for one in eye])
+    hessian = (at - one[:, None] - one[None] + float(log_p(np.zeros(len(z))))) / step**2
+    np.testing.assert_allclose(hessian, -np.eye(len(z)), atol=0.02)
+
+
+def test_fixed_draws_have_mean_zero_and_unit_covariance(rng):
+    e = standard_normals(128, 5, rng=rng)
+    np.testing.assert_allclose(e.mean(0), 0, atol=1e-14)
+    np.testing.assert_allclose(e.T @ e / len(e), np.eye(5), atol=1e-12)
+
+
+def test_proposal_density_is_that_of_scipys_t(faithful, rng):
+    target = standard_target(models.finite(2), faithful.to_numpy())
+    d = target.n_dim
+    factor, centre = rng.normal(size=(d, d)), rng.normal(size=d)
+    proposal = cover(
+        replace(target, not_alike="no copies"), Normals(centre[None], factor[None], np.zeros(1)), inflation=1.0, rng=rng
+    )
+    z = rng.normal(size=(7, d))
+    expected = stats.multivariate_t(centre, factor @ factor.T, df=8).logpdf(z)
+    np.testing.assert_allclose(log_densities(proposal.proposal, z), expected, rtol=1e-10)
+
+
+def test_many_rows_are_expanded_about_the_mode(rng):
+    """From 8192 of 60 000 rows the log posterior is that of all to a tenth of a nat; what those rows alone say is not."""
+    x = np.where(rng.uniform(size=60_000) < 0.4, -1.0, 1.0)[:, None] + rng.normal(size=(60_000, 2))
+    target = standard_target(models.finite(2), x)
+    target, modes = find_modes(target, 4, key=jax.random.key(0))
+    z = modes.z[:1] + 3 * rng.normal(size=(16, target.n_dim)) @ modes.factor[0].T / np.sqrt(target.n_dim)
+    mode = jnp.zeros(16, int)
+    exact = np.asarray(log_posteriors(LogPosterior(target), jnp.asarray(z), mode))
+    few = near_modes(target, modes, 8192, rng=rng)
+    found = np.asarray(log_posteriors(few, jnp.asarray(z), mode))
+    np.testing.assert_allclose(found, exact, atol=0.1)
+    plain = np.asarray(log_posteriors(LogPosterior(few.target), jnp.asarray(z), mode))
+    assert np.std(plain - exact) > 0.3
+
+
+@pytest.mark.slow
+def test_stream_and_memory_give_one_posterior(rng, tmp_path):
+    x = np.where(rng.uniform(size=5000) < 0.4, -2.0, 2.0)[:, None] + rng.normal(size=(5000, 2))
+    np.save(tmp_path / "rows.npy", x)
+    trees = {
+        name: bgmm.fit(models.finite(2, components=models.Diagonal()), rows, bgmm.VI(), seed=0)
+        for name, rows in (("stream", bgmm.stream(tmp_path / "rows.npy")), ("memory", x))
+    }
+    found = [tree["sample_stats"] for tree in trees.values()]
+    assert abs(float(found[0]["elbo"] - found[1]["elbo"])) < 0.02
+    assert abs(float(found[0]["log_evidence"] - found[1]["log_evidence"])) < 0.1
+    table = bgmm.agreement(trees, x=x[:300]).loc["stream"]
+    for name in ("weights", "means", "scales"):
+        assert abs(table.loc[f"shift of {name} (sd)", "value"]) < 4.5 * table.loc[f"shift of {name} (sd)", "error"]
+
+
+def own_guide(rows):
+    """Independent normals for the sites of ``normal_model``."""
+    loc = numpyro.param("loc", jnp.zeros(2))
+    scale = numpyro.param("scale", jnp.ones(2), constraint=dist.constraints.positive)
+    numpyro.sample("mu", dist.Normal(loc, scale).to_event(1))
+
+
+@pytest.mark.parametrize("guide", [own_guide, AutoNormal, AutoMultivariateNormal])
+def test_any_guide_gives_the_posterior_by_its_weights(rng, guide):
+    L = np.array([[1.0, 0.0], [0.5, 0.8]])
+    x = np.array([1.0, -2.0]) + rng.normal(size=(20, 2)) @ L.T
+    tree = bgmm.fit(normal_model, x, bgmm.VI(guide=guide, guide_steps=1000, learning_rate=0.05), seed=0)
+    reference = bgmm.fit(normal_model, x, bgmm.VI(), seed=1)
+    found, expected = tree["sample_stats"], reference["sample_stats"]
+    error = np.hypot(float(found["log_evidence_error"]), float(expected["log_evidence_error"]))
+    assert abs(float(found["log_evidence"] - expected["log_evidence"])) < 4 * error
+    assert float(found["elbo"]) < float(expected["elbo"]) + 0.02
+    covariance = [np.cov(one["posterior"]["mu"].to_numpy()[0].T) for one in (tree, reference)]
+    np.testing.assert_allclose(*covariance, rtol=0.25)
+
+
+def test_hard_posterior_is_flagged_with_a_remedy(rng):
+    """Five components for twelve rows of one normal."""
+    x = rng.normal(size=(12, 1))
+    with pytest.warns(UserWarning, match="this approximation may be wrong: .*; use nuts or gibbs"):
+        tree = bgmm.fit(models.finite(5), x, bgmm.Laplace(n_starts=4), seed=0)
+    assert "This approximation may be wrong" in summary_text(tree)
+
+
+@pytest.mark.slow
+def test_sparse_prior_is_flagged(faithful):
+    with pytest.warns(UserWarning, match="may be wrong"):
+        bgmm.fit(models.sparse(4), faithful, bgmm.VI(n_draws=1000, n_starts=4), seed=1)
+
+
+def test_unknown_number_of_components_is_sent_to_the_evidence(faithful):
+    with pytest.raises(ValueError, match=r"settings=bgmm\.VI\(\)\) gives the posterior of that number; use gibbs$"):
+        bgmm.fit(models.random_k(), faithful, "vi")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"n_draws": 10}, "n_draws must be a whole number of at least 400"),
+        ({"mean_field": 1}, "mean_field must be True or False"),
+        ({"guide": 3}, "guide must be a class of numpyro.infer.autoguide or a program"),
+        ({"guide": AutoNormal, "mean_field": True}, "leave one of them out"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+    ],
+)
+def test_wrong_settings_raise(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        bgmm.VI(**options)
+
+
+def test_weights_of_a_wide_proposal_recover_a_narrow_target(rng):
+    """The right sign: p = N(0, 1) and q = N(0, 2^2); with log q - log p the weights would widen the draws further."""
+    z = 2 * rng.normal(size=4000)
+    weights = smoothed_weights(stats.norm.logpdf(z) - stats.norm.logpdf(z, scale=2))
+    w = np.exp(weights.log_weights)
+    assert abs(w @ z**2 - 1) < 0.1
+    assert abs(weights.log_evidence) < 4 * weights.log_evidence_error
+    assert weights.k_hat < 0.3
+    narrow = rng.normal(size=4000) / 2
+    assert smoothed_weights(stats.norm.logpdf(narrow) - stats.norm.logpdf(narrow, scale=0.5)).k_hat > 0.5
+
+
+def test_weights_that_are_equal_or_not_finite_have_an_answer():
+    equal = smoothed_weights(np.full(1000, 3.0))
+    assert (equal.effective_share, equal.k_hat, equal.log_evidence) == (pytest.approx(1.0), -np.inf, pytest.approx(3.0))
+    log_ratio = np.random.default_rng(0).normal(size=1000)
+    log_ratio[:3] = np.nan, -np.inf, np.inf
+    some = smoothed_weights(log_ratio)
+    assert np.isfinite(some.k_hat)
+    assert (some.log_weights[:3] == -np.inf).all()
+    none = smoothed_weights(np.full(1000, -np.inf))
+    assert none.effective_share == 0
+    stated = {"log_evidence": -np.inf, "elbo": 0.0, "k_hat": np.inf, "effective_draws": 0.0}
+    assert len(weaknesses(stated)) == 1
+
+
+def test_best_normal_has_the_moments_of_a_normal_target(rng):
+    """Begun a long way off: L-BFGS and not the start finds it."""
+    L = np.array([[1.0, 0.0], [0.5, 0.8]])
+    x = np.array([1.0, -2.0]) + rng.normal(size=(20, 2)) @ L.T
+    tree = bgmm.fit(normal_model, x, bgmm.EM(), seed=0)
+    target = standard_target_of(normal_model, x)
+    found = best_normal(LogPosterior(target), 0, np.array([3.0, 3.0]), 0.5 * np.eye(2), mean_field=False, rng=rng)
+    precision = len(x) * np.linalg.inv(L @ L.T) + np.eye(2) / 9
+    np.testing.assert_allclose(found.centre, tree["posterior"]["mu"].to_numpy()[0, 0], atol=2e-3)
+    np.testing.assert_allclose(found.factor @ found.factor.T, np.linalg.inv(precision), rtol=0.02, atol=1e-4)
+
+
+def standard_target_of(program, x):
+    """The target of a program of the rows as they are."""
+    from bgmm.core.in_memory import in_memory
+    from bgmm.program.declare import make_target
+
+    return make_target(program, x, rows=in_memory(x)[0], scaling=None)
