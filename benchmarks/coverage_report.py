@@ -24,11 +24,10 @@ OFF = 0.3  # posterior standard deviations of a mean from that of NUTS
 R_HAT = 1.01  # beyond which NUTS is no reference
 HEAD = """# Coverage of intervals
 
-`python -m benchmarks.coverage --rows 300 --features 1` (2000 rows, 2 features: likewise), then
-`python -m benchmarks.coverage --report`. Each data set has its parameters drawn from the prior of the model that is fitted: three
-overlapping components, means N(0, 1), scales LogNormal(-1, 1), uniform weights. Exact inference covers as many truths as it says;
-in {sets} data sets a coverage of 90 % has a standard error of {error:.1f} points. Every engine has its default settings and the
-same data sets."""
+`python -m benchmarks.coverage --rows 300 --features 1` (2000 rows, 2 features: likewise), then `python -m benchmarks.coverage
+--report`. Each data set has its parameters drawn from the prior of the model that is fitted: three overlapping components,
+means N(0, 1), scales LogNormal(-1, 1), uniform weights. Exact inference covers as many truths as it says; in {sets} data sets
+a coverage of 90 % has a standard error of {error:.1f} points. Every engine has its default settings and the same data sets."""
 
 
 def write(source: Path, target: Path) -> None:
@@ -67,10 +66,10 @@ where some quantity (log densities at fixed points, overall mean, entropy of the
 that is over {OFF} of NUTS's standard deviations from NUTS's, or a standard deviation under 0.8 or over 1.25 times NUTS's. CPU
 seconds and effective draws are medians over the data sets, most of which compile nothing."""
 
-WARNING = """A fit is wrong where a mean is off by over 0.3 sd, or a standard deviation by a factor of 0.75 or 1.33. The warning's
-limits (log evidence over 0.5 nats above the ELBO, k-hat over 0.7, under 400 effective draws) were chosen on the first {chosen}
-data sets of each kind; these are its rates on the others. Some of what counts as wrong is an error of NUTS, whose chains can agree
-in one of two modes."""
+WARNING = """A fit is wrong where a mean is off by over 0.3 sd, or a standard deviation by a factor of 0.75 or 1.33. The limits
+of the warning (log evidence over 0.5 nats above the ELBO, k-hat over 0.7, under 400 effective draws) were chosen on the first
+{chosen} data sets of each kind; these are its rates on the others. Some of what counts as wrong is an error of NUTS, whose
+chains can agree in one of two modes."""
 
 
 def _quantities(engines: dict[str, dict], kind: str = "") -> list[str]:

@@ -25,8 +25,8 @@ class Constants:
     """Constants of the adaptation."""
 
     max_parameters: int = 32  # with more, the covariances fitted to some thousand weighted draws are worse than those at modes
-    rounds: int = 8
-    draws: int = 2000  # in a round
+    rounds: int = 12
+    draws: int = 4000  # in a round
     enough: float = 0.5  # effective share of the draws at which no further round is needed
     new_terms: int = 12
     narrower: float = 0.8  # scales of a new term, of those of the term whose draw it is about
