@@ -171,12 +171,12 @@ def sum_statistics(T: Callable, x: Float[Array, "n_blocks d b"], c: Float[Array,
     return jax.lax.scan(lambda total, block: (total + T(block[0]) @ block[1], None), jnp.zeros(p, float), (x, c))[0]
 
 
-def occupied(natural: Natural, rows: Rows, *, key: Array) -> Array:
-    """Which components hold a row of weight above zero when each row's assignment is drawn once."""
+def counts(natural: Natural, rows: Rows, *, key: Array) -> Array:
+    """How many rows of weight above zero each component holds when each row's assignment is drawn once."""
     k = jax.eval_shape(lambda: natural.log_joint(jnp.zeros((rows.n_features, 1), rows.dtype))).shape[0]
 
     def of_block(naturals, block, key):
         z = _draw(_of_block(naturals, rows, block).log_joint(block.x), key)
-        return jnp.zeros((1, k), int).at[0, z].max((block.weights > 0).astype(int))
+        return jnp.zeros((1, k), int).at[0, z].add((block.weights > 0).astype(int))
 
-    return rows.map(of_block, _of_patterns(natural, rows), key=key).max(0) > 0
+    return rows.map(of_block, _of_patterns(natural, rows), key=key).sum(0)

@@ -20,6 +20,7 @@ from bgmm.core.importance import LEAST_DRAWS
 from bgmm.engines.base import Draws
 from bgmm.engines.variational.draws import Weighted, refusal, resampled, weighted_draws
 from bgmm.engines.variational.elbo import laplace_normal
+from bgmm.engines.variational.occupied import draws_over_occupied, leaves_empty, refusal_of_partitions
 from bgmm.program.target import Target
 
 
@@ -39,8 +40,8 @@ class Laplace:
         check_count("n_starts", self.n_starts)
 
     def refuses(self, target: Target, start: object = None) -> str | None:
-        """A random number of components, or too many parameters."""
-        return refusal("Laplace", target)
+        """Too many parameters; and where the prior leaves components empty, what partitions of the rows do not allow."""
+        return refusal_of_partitions("Laplace", target, start) if leaves_empty(target) else refusal("Laplace", target)
 
     def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
         """Weighted draws of the posterior."""
@@ -52,5 +53,7 @@ class Laplace:
 
     def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
         """``n_draws`` draws."""
+        if leaves_empty(target):
+            return draws_over_occupied(target, lambda of_m, key_m: self.weighted(of_m, key=key_m), self.n_draws, key=key)
         target, weighted = self.weighted(target, key=key, start=start)
         return resampled(target, weighted, self.n_draws, rng=numpy_generator(key))

@@ -25,6 +25,7 @@ from bgmm.engines.base import Draws
 from bgmm.engines.variational.draws import Weighted, refusal, resampled, weighted_draws
 from bgmm.engines.variational.elbo import best_normal
 from bgmm.engines.variational.guide import guide_draws
+from bgmm.engines.variational.occupied import draws_over_occupied, leaves_empty, refusal_of_partitions
 from bgmm.program.target import Target
 
 
@@ -61,8 +62,12 @@ class VI:
             raise ValueError("mean_field=True is for the normal q, and a guide says itself what it is; leave one of them out")
 
     def refuses(self, target: Target, start: object = None) -> str | None:
-        """A random number of components, or too many parameters."""
-        return refusal("VI", target)
+        """Too many parameters; and where the prior leaves components empty, what partitions of the rows do not allow."""
+        if not leaves_empty(target):
+            return refusal("VI", target)
+        if self.guide is not None:
+            return "a guide is for a given number of components, all of them occupied, and this prior leaves some empty"
+        return refusal_of_partitions("VI", target, start)
 
     def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
         """Weighted draws of the posterior."""
@@ -77,5 +82,7 @@ class VI:
 
     def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
         """``n_draws`` draws."""
+        if leaves_empty(target):
+            return draws_over_occupied(target, lambda of_m, key_m: self.weighted(of_m, key=key_m), self.n_draws, key=key)
         target, weighted = self.weighted(target, key=key, start=start)
         return resampled(target, weighted, self.n_draws, rng=numpy_generator(key))

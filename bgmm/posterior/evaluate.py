@@ -121,7 +121,7 @@ def mean_over_draws(function: Callable, inputs: Evaluation, shape: tuple[int, ..
 
 
 def _occupied(natural, rows: Rows, key: Array) -> Bool[Array, " k"]:
-    return kernel.occupied(natural, rows, key=key)
+    return kernel.counts(natural, rows, key=key) > 0
 
 
 def occupied(inputs: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
 from jax.scipy.special import gammaln
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
+from bgmm.core import partitions
 from bgmm.core.partitions import broken, log_left_of_sticks
 
 
@@ -106,3 +112,44 @@ class Sticks(Distribution):
         alpha, (size,) = self.concentration, self.event_shape
         log_left = jax.lax.cumlogsumexp(log_w, axis=log_w.ndim - 1, reverse=True)
         return (size - 1) * jnp.log(alpha) + (alpha - 1) * log_left[..., -1] - log_left[..., :-1].sum(-1)
+
+
+@dataclass(frozen=True)
+class UniformWeights:
+    """Weights of a given number of components, uniform on the simplex: a ``WeightsPrior`` for targets that engines make.
+
+    :param size: K.
+    """
+
+    size: int
+    size_is_bound: ClassVar[bool] = False
+    exchangeable: ClassVar[bool] = True
+    concentration: ClassVar[float] = 1.0
+
+    def log_prior_k(self) -> Float[Array, " m"]:
+        """The number is given."""
+        return jnp.where(jnp.arange(1, self.size + 1) == self.size, 0.0, -jnp.inf)
+
+    def declare(self) -> Float[Array, " m"]:
+        """Sample the weights: inside a NumPyro program only."""
+        return jnp.ones(1) if self.size == 1 else numpyro.sample("weights", dist.Dirichlet(jnp.ones(self.size)))
+
+    def log_density(self, log_w: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""]) -> Float[Array, ""]:
+        """log Gamma(K)."""
+        return gammaln(float(self.size))
+
+    def log_partition(self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
+        """Log probability of a partition with these counts (``core.partitions``)."""
+        return partitions.dirichlet_log_partition(counts, jnp.ones(()), k)
+
+    def new_component(
+        self, n: Num[Array, ""], occupied: Num[Array, ""], concentration: Float[Array, ""], k: Num[Array, ""]
+    ) -> Float[Array, ""]:
+        """Probability that row n + 1 opens a new component: (K - K+) / (n + K)."""
+        return jnp.maximum(k - occupied, 0) / (n + k)
+
+    def draw_log_weights(
+        self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""], *, key: Array
+    ) -> Float[Array, " m"]:
+        """Logarithms of w ~ Dirichlet(1 + n_1, ..., 1 + n_K)."""
+        return partitions.dirichlet_log_weights(counts, jnp.ones(()), k, key=key)

@@ -130,7 +130,7 @@ def _log_posterior_and_filled(target: Target, z: Float[np.ndarray, "s z"], key: 
 def _each_draw(target: Target, z: Float[Array, "s z"], keys: Array):
     def of_draw(inputs):
         z, key = inputs
-        occupied = kernel.occupied(target.mixture(z).natural(centred=target.centred), target.rows, key=key)
-        return target.log_posterior(z, jacobian=True), occupied.all()
+        counts = kernel.counts(target.mixture(z).natural(centred=target.centred), target.rows, key=key)
+        return target.log_posterior(z, jacobian=True), (counts > 0).all()
 
     return jax.lax.map(of_draw, (z, keys), batch_size=_DRAWS_IN_PARALLEL)

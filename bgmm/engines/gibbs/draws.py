@@ -7,10 +7,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from bgmm.core.components import Components, Mixture
+from bgmm.core.factor import AnyArray
 from bgmm.core.gaussians import Gaussians
-from bgmm.engines.base import Draws
+from bgmm.engines.base import Draws, Kind
 from bgmm.engines.gibbs.sweep import Record, State
 from bgmm.program.target import Target
 from bgmm.program.weights_prior import concentration_prior
@@ -19,40 +21,43 @@ _FULL = "in {share:.1%} of the draws all {n} components hold rows, and more were
 
 
 def describe(target: Target, records: Record) -> Draws:
+    """Draws of chains, with the statistics of their moves."""
+    draws = draws_of_states(target, "chains", records.state, records.occupied, records.log_likelihood)
+    draws.stats["acceptance_rate"] = np.asarray(records.acceptance)
+    draws.stats["split_merge_accepted"] = np.asarray(records.n_split_merge)
+    return draws
+
+
+def draws_of_states(
+    target: Target, kind: Kind, state: State, occupied: Bool[AnyArray, "c s m"], log_likelihood: Float[AnyArray, "c s"]
+) -> Draws:
     """Draws, sites and statistics; the mixtures are as long as the largest number of components in any draw."""
     weights = target.weights_prior
-    shape = records.occupied.shape[:2]
-    largest = int(records.state.k.max())
+    shape = occupied.shape[:2]
+    largest = int(state.k.max())
     if not weights.exchangeable:
-        records = _heaviest_first(records)
-    flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), records.state)
+        state, occupied = _heaviest_first(state, occupied)
+    flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), state)
     mixture, sites, log_prior = jax.tree.map(
         lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(target, flat, largest)
     )
     if target.discrete:
-        sites["n_components"] = np.asarray(records.state.k)
+        sites["n_components"] = np.asarray(state.k)
     if concentration_prior(weights) is not None:
-        sites["concentration"] = np.exp(records.state.log_alpha)
-    occupied = np.asarray(records.occupied[..., :largest])
+        sites["concentration"] = np.exp(state.log_alpha)
+    occupied = np.asarray(occupied[..., :largest])
     full = float((occupied.sum(-1) == target.n_components).mean())
     binding = weights.size_is_bound and target.n_components < float(target.rows.total_weight)
-    stats = {
-        "lp": log_prior + records.log_likelihood,
-        "acceptance_rate": np.asarray(records.acceptance),
-        "split_merge_accepted": np.asarray(records.n_split_merge),
-        "occupied": occupied,
-        "n_occupied": occupied.sum(-1),
-    }
+    stats = {"lp": log_prior + log_likelihood, "occupied": occupied, "n_occupied": occupied.sum(-1)}
     warnings = [_FULL.format(share=full, n=target.n_components)] * (binding and full > 0)
-    return Draws("chains", mixture, sites, log_prior, stats, {"occupied": ["chain", "draw", "cluster"]}, warnings)
+    return Draws(kind, mixture, sites, log_prior, stats, {"occupied": ["chain", "draw", "cluster"]}, warnings)
 
 
-def _heaviest_first(records: Record) -> Record:
+def _heaviest_first(state: State, occupied: Bool[AnyArray, "c s m"]) -> tuple[State, Bool[Array, "c s m"]]:
     """The components in decreasing order of weight, in which the density of weights that are not exchangeable is evaluated."""
-    order = jnp.argsort(-records.state.log_w, axis=-1, stable=True)
-    log_w, occupied = (jnp.take_along_axis(a, order, -1) for a in (records.state.log_w, records.occupied))
-    z = jnp.take_along_axis(records.state.z, order[..., None], -2)
-    return records._replace(state=records.state._replace(log_w=log_w, z=z), occupied=occupied)
+    order = jnp.argsort(-state.log_w, axis=-1, stable=True)
+    log_w, occupied = (jnp.take_along_axis(jnp.asarray(a), order, -1) for a in (state.log_w, occupied))
+    return state._replace(log_w=log_w, z=jnp.take_along_axis(state.z, order[..., None], -2)), occupied
 
 
 @partial(jax.jit, static_argnames="largest")

@@ -38,7 +38,7 @@ class Constants:
     """Constants of the approximation."""
 
     min_mass: float = 1e-4  # modes with a smaller share of the Laplace mass are left out
-    max_modes: int = 8
+    max_modes: int = 5
     max_parameters: int = 1500  # a dense covariance of more is not affordable
     inflation: float = 1.1  # of the proposal over the normals, whose tails are too short
     enough_effective: float = 1000.0  # draws; with fewer, more are drawn
@@ -70,11 +70,6 @@ type FitNormal = Callable[[LogPosterior, int, np.ndarray, np.ndarray, np.random.
 
 def refusal(engine: str, target: Target) -> str | None:
     """Why normal approximations cannot serve."""
-    if target.discrete:
-        return (
-            f"{engine} needs a given number of components, and here it is unknown; bgmm.log_evidence(model, x, "
-            f"settings=bgmm.{engine}()) gives the posterior of that number"
-        )
     if target.n_dim > CONSTANTS.max_parameters:
         return f"{engine} needs the covariance of {target.n_dim} parameters, and can hold that of {CONSTANTS.max_parameters}"
     return None

@@ -38,8 +38,8 @@ class Constants:
     least_draws: int = 128
     draws_for_each: int = 4  # draws for each parameter of the posterior, at least
     overfitted: float = 0.2  # nats by which other draws may fall short
-    most_doublings: int = 2
-    max_evaluations: int = 200
+    most_doublings: int = 1
+    max_evaluations: int = 100
     tolerance: float = 1e-5  # nats: a shift of 0.003 standard deviations
 
 

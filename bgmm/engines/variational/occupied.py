@@ -1,0 +1,210 @@
+r"""Draws for priors that leave components empty, from approximations of mixtures whose components all hold rows.
+
+Where a prior favours few clusters, or leaves their number open, the posterior of a mixture of K components has most of its
+mass where components are empty, and is nothing like a normal distribution there. So the mixture of m = 1, 2, ... components
+with uniform weights is approximated, and its draws (theta, and one draw C of the assignments) are kept where every component
+holds a row. As the density of the rows given a partition C of them into m blocks is the same under every prior of the weights,
+importance weights take those draws to the prior p that was declared:
+
+.. math::
+    p(\theta, C \mid x) \propto \frac{p(C)}{p_m(C)} \, p_m(\theta, C, x), \qquad
+    p(C) = \sum_K p(K) \int p(\alpha) \, p(C \mid \alpha, K) \, d\alpha,
+
+with p_m(C) the probability of C under m uniform weights. The sum of the mean weights over m is the evidence. Given C, the
+number of components K, the concentration and the weights are drawn from what the prior says of them, and the empty components
+from the prior (Nobile 2004; Miller and Harrison 2018, on the identity).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.special import logsumexp
+
+from bgmm.core import kernel
+from bgmm.core.checks import is_number, numpy_generator
+from bgmm.core.components import Mixture
+from bgmm.core.importance import ImportanceWeights, resample, smoothed_weights, weaknesses
+from bgmm.core.in_memory import InMemory
+from bgmm.engines.base import Draws
+from bgmm.engines.gibbs.draws import draws_of_states
+from bgmm.engines.gibbs.sweep import State
+from bgmm.engines.variational.draws import Weighted
+from bgmm.program.declare import make_target
+from bgmm.program.family import DeclaredMixture
+from bgmm.program.target import Target
+from bgmm.program.trace import unpack
+from bgmm.program.weights import UniformWeights
+from bgmm.program.weights_prior import concentration_prior
+
+_NEGLIGIBLE = 1e-3  # after two m in a row that are less probable, no larger m is tried
+_N_CONCENTRATIONS = 32  # draws of the concentration from its prior, over which p(C) is averaged
+_IN_PARALLEL = 64
+
+
+class Filled(NamedTuple):
+    """Draws of mixtures of m components, of which those that count have a row in each; all padded to M places."""
+
+    log_weights: Float[np.ndarray, " s"]  # log of p(x, theta, C) / q
+    z: Float[np.ndarray, "s m q"]  # unconstrained parameters of each component
+    h: Float[np.ndarray, "s h"]  # and of what they share
+    counts: Float[np.ndarray, "s m"]
+
+
+def leaves_empty(target: Target) -> bool:
+    """Whether the prior of the weights favours empty components, or leaves the number of components open."""
+    if target.not_alike or target.model is None:
+        return False
+    alpha = target.weights_prior.concentration
+    return bool(target.discrete) or target.weights_prior.size_is_bound or (is_number(alpha) and alpha < 1)
+
+
+def refusal_of_partitions(engine: str, target: Target, start: object) -> str | None:
+    """Why partitions of the rows cannot be drawn."""
+    if start is not None:
+        return f"{engine} tries every number of occupied components under this prior of the weights; leave start out"
+    if target.structure is None:
+        return f"{engine} draws empty components from their prior, which it can for Gaussian components only"
+    if not isinstance(target.rows, InMemory):
+        return f"{engine} draws the assignment of every row under this prior of the weights, so that rows must be in memory"
+    if not np.isin(np.asarray(target.rows.weights), (0.0, 1.0)).all():
+        return f"{engine} assigns whole rows under this prior of the weights, and weights= has others than 0 and 1"
+    return None
+
+
+def draws_over_occupied(
+    target: Target, weighted: Callable[[Target, Array], tuple[Target, Weighted]], n_draws: int, *, key: Array
+) -> Draws:
+    """``n_draws`` draws of equal weight, their numbers of occupied components in proportion to the evidence."""
+    key_concentration, key_fit, key_states = jax.random.split(key, 3)
+    log_alphas = _concentrations(target, key_concentration)
+    fits, gaps = [], []
+    largest = min(target.n_components, target.rows.n_counted)
+    for m in range(1, largest + 1):
+        key_m, key_counts = jax.random.split(jax.random.fold_in(key_fit, m))
+        of_m, found = weighted(_with_components(target, m), key_m)
+        fits.append(_filled(target, of_m, found, log_alphas, key=key_counts))
+        gaps.append(_evidence(found.log_ratio) - found.elbo)
+        log_evidence = np.array([_evidence(fit.log_weights) for fit in fits])
+        p = np.exp(log_evidence - logsumexp(log_evidence))
+        if m > 2 and (p[-2:] < _NEGLIGIBLE).all():
+            break
+    sizes = np.array([len(fit.log_weights) for fit in fits])
+    every = Filled(*(np.concatenate(arrays) for arrays in zip(*fits, strict=True)))
+    # each fit's draws stand for its own m: their mean weight counts, whatever their number
+    weights = smoothed_weights(every.log_weights - np.repeat(np.log(sizes / sizes.sum()), sizes))
+    rng = numpy_generator(key)
+    chosen = rng.permutation(resample(weights.log_weights, n_draws, rng=rng))
+    drawn = jax.tree.map(lambda a: jnp.asarray(a[chosen]), every)
+    states = _states(target, drawn, log_alphas, jax.random.split(key_states, n_draws))
+    states = jax.tree.map(lambda a: np.asarray(a)[None], states)
+    draws = draws_of_states(target, "independent", states, (every.counts[chosen] > 0)[None], np.zeros((1, n_draws)))
+    mixtures = jax.tree.map(lambda a: jnp.asarray(a)[0], draws.mixture)
+    draws.stats["lp"] = draws.stats["lp"] + np.asarray(_log_likelihoods(target, mixtures))[None]
+    return _with_worth(draws, weights, len(every.log_weights), float(p @ np.array(gaps)), p)
+
+
+def _with_worth(draws: Draws, weights: ImportanceWeights, n: int, gap: float, p: Float[np.ndarray, " m"]) -> Draws:
+    """The draws with what their weights say: the gap of evidence and ELBO is the mean over m."""
+    scalars = {
+        "elbo": weights.log_evidence - gap,
+        "log_evidence": weights.log_evidence,
+        "log_evidence_error": weights.log_evidence_error,
+        "k_hat": weights.k_hat,
+        "effective_share": weights.effective_share,
+        "effective_draws": weights.effective_share * n,
+    }
+    draws.stats |= {name: np.array(value) for name, value in scalars.items()} | {"occupied_probability": p}
+    draws.dims |= {name: [] for name in scalars} | {"occupied_probability": ["n_filled"]}
+    draws.warnings += weaknesses(scalars)
+    return draws
+
+
+def _evidence(log_weights: Float[np.ndarray, " s"]) -> float:
+    return float(logsumexp(log_weights) - np.log(len(log_weights)))
+
+
+def _concentrations(target: Target, key: Array) -> Float[Array, " a"]:
+    """Logarithms of the concentration: the number that it is, or draws from its prior."""
+    prior = concentration_prior(target.weights_prior)
+    if prior is None:
+        return jnp.log(jnp.full(1, float(target.weights_prior.concentration)))  # type: ignore[arg-type]
+    return jnp.log(prior.sample(key, (_N_CONCENTRATIONS,)))
+
+
+def _with_components(target: Target, m: int) -> Target:
+    """The target of the same components, m of them with uniform weights."""
+    model: DeclaredMixture = replace(target.model, weights=UniformWeights(m))  # type: ignore[type-var, assignment]
+    some_rows, recording_step = (np.asarray(a) for a in target.arguments)
+    return make_target(model, some_rows, rows=target.rows, scaling=target.scaling, recording_step=recording_step)
+
+
+def _filled(target: Target, of_m: Target, found: Weighted, log_alphas: Float[Array, " a"], *, key: Array) -> Filled:
+    """The draws of one m, weighted for the declared prior."""
+    keys = jax.random.split(key, len(found.z))
+    counts = np.asarray(_counts(of_m, jnp.asarray(found.z), keys), float)
+    padded = np.pad(counts, ((0, 0), (0, target.n_components - counts.shape[1])))
+    joint = np.asarray(_log_partitions(target, jnp.asarray(padded), log_alphas))
+    uniform = np.asarray(jax.vmap(lambda n: of_m.weights_prior.log_partition(n, jnp.ones(()), jnp.array(n.shape[0])))(counts))
+    log_ratio = logsumexp(joint.reshape(len(joint), -1), axis=1) - uniform
+    log_w = np.where((counts > 0).all(1), found.log_ratio + found.n_labellings + log_ratio, -np.inf)
+    z, h = _parts(of_m, found.z)
+    return Filled(log_w, np.pad(z, ((0, 0), (0, target.n_components - z.shape[1]), (0, 0))), h, padded)
+
+
+def _parts(target: Target, z: Float[np.ndarray, "s z"]) -> tuple[Float[np.ndarray, "s k q"], Float[np.ndarray, "s h"]]:
+    """Parameters component by component, and shared ones."""
+    k = target.n_components
+    sites = jax.vmap(lambda z: unpack(target.layout, z))(jnp.asarray(z))
+    each = [np.asarray(sites[name]).reshape(len(z), k, -1) for name, _ in target.component_sites]
+    shared = [np.asarray(sites[name]).reshape(len(z), -1) for name, _ in target.shared_sites]
+    return np.concatenate(each, axis=2), np.concatenate([*shared, np.zeros((len(z), 0))], axis=1)
+
+
+@jax.jit
+def _counts(target: Target, z: Float[Array, "s z"], keys: Array) -> Int[Array, "s k"]:
+    def one(inputs):
+        z, key = inputs
+        return kernel.counts(target.mixture(z).natural(centred=target.centred), target.rows, key=key)
+
+    return jax.lax.map(one, (z, keys), batch_size=_IN_PARALLEL)
+
+
+def _log_partition_grid(target: Target, counts: Float[Array, " m"], log_alphas: Float[Array, " a"]) -> Float[Array, "a k"]:
+    """log [p(alpha) p(K) p(C | alpha, K)] of a partition."""
+    weights, k = target.weights_prior, jnp.arange(1, target.n_components + 1)
+    log_p = jax.vmap(jax.vmap(weights.log_partition, (None, None, 0)), (None, 0, None))(counts, jnp.exp(log_alphas), k)
+    return log_p + jax.nn.log_softmax(weights.log_prior_k())[None] - jnp.log(float(log_alphas.size))
+
+
+@jax.jit
+def _log_partitions(target: Target, counts: Float[Array, "s m"], log_alphas: Float[Array, " a"]) -> Float[Array, "s a k"]:
+    return jax.lax.map(lambda n: _log_partition_grid(target, n, log_alphas), counts, batch_size=_IN_PARALLEL)
+
+
+@jax.jit
+def _states(target: Target, filled: Filled, log_alphas: Float[Array, " a"], keys: Array) -> State:
+    """States of the declared model given partitions and the parameters of their blocks."""
+    m = target.n_components
+
+    def one(z, h, counts, key):
+        key_grid, key_weights, key_empty = jax.random.split(key, 3)
+        grid = _log_partition_grid(target, counts, log_alphas)
+        a, k = jnp.divmod(jax.random.categorical(key_grid, grid.reshape(-1)), grid.shape[1])
+        log_w = target.weights_prior.draw_log_weights(counts, jnp.exp(log_alphas[a]), k + 1, key=key_weights)
+        empty = jax.vmap(lambda key: target.draw_component(h, key=key)[0])(jax.random.split(key_empty, m))
+        z = jnp.where((counts > 0)[:, None], z, empty)
+        return State(k + 1, log_w, z, h, log_alphas[a])
+
+    return jax.vmap(one)(filled.z, filled.h, filled.counts, keys)
+
+
+@jax.jit
+def _log_likelihoods(target: Target, mixtures: Mixture) -> Float[Array, " s"]:
+    return jax.lax.map(target.log_likelihood, mixtures, batch_size=_IN_PARALLEL)
