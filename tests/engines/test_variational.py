@@ -22,6 +22,7 @@ from bgmm.engines.optimise.modes import find_modes
 from bgmm.engines.variational.density import LogPosterior, log_posteriors, near_modes
 from bgmm.engines.variational.elbo import best_normal, standard_normals
 from bgmm.show.summary import summary_text
+from bgmm.tree.schema import violations
 from tests.engines.test_em import standard_target
 
 ENGINES = [bgmm.Laplace(), bgmm.VI(), bgmm.VI(mean_field=True)]
@@ -212,14 +213,32 @@ def test_hard_posterior_is_flagged_with_a_remedy(rng):
 
 
 @pytest.mark.slow
-def test_sparse_prior_is_flagged(faithful):
-    with pytest.warns(UserWarning, match="may be wrong"):
-        bgmm.fit(models.sparse(4), faithful, bgmm.VI(n_draws=1000, n_starts=4), seed=1)
+@pytest.mark.parametrize("model", [models.sparse(4), models.random_k(max_components=5), models.dirichlet_process(5)])
+def test_priors_that_leave_components_empty_agree_with_gibbs(model):
+    """P(K+), and with a dynamic concentration that has a prior, P(K) and the concentration."""
+    x = bgmm.galaxies()
+    vi, gibbs = bgmm.fit(model, x, "vi", seed=1), bgmm.fit(model, x, bgmm.Gibbs(n_draws=4000), seed=1)
+    effective = float(vi["sample_stats"]["effective_draws"])
+    assert violations(vi) == []
+    for question in (bgmm.n_occupied, bgmm.n_components):
+        found, expected = (question(tree).to_numpy()[:5] for tree in (vi, gibbs))
+        assert (np.abs(found - expected) < 5 * np.sqrt(expected * (1 - expected) / effective) + 0.03).all()
+    if "concentration" in gibbs["posterior"]:
+        found, expected = (np.log(tree["posterior"]["concentration"].to_numpy()) for tree in (vi, gibbs))
+        assert abs(found.mean() - expected.mean()) < 0.2 * expected.std()
 
 
-def test_unknown_number_of_components_is_sent_to_the_evidence(faithful):
-    with pytest.raises(ValueError, match=r"settings=bgmm\.VI\(\)\) gives the posterior of that number; use gibbs$"):
-        bgmm.fit(models.random_k(), faithful, "vi")
+@pytest.mark.parametrize(
+    ("engine", "options", "sentence"),
+    [
+        (bgmm.VI(guide=AutoNormal), {}, "a guide is for a given number of components.*; use gibbs"),
+        (bgmm.VI(), {"weights": np.full(272, 0.5)}, "assigns whole rows under this prior"),
+        (bgmm.Laplace(), {"start": [[2.0, 55.0], [4.0, 80.0]]}, "leave start out"),
+    ],
+)
+def test_what_partitions_do_not_allow_is_refused(faithful, engine, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        bgmm.fit(models.random_k(max_components=2), faithful, engine, **options)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def estimate_by(engine: Laplace | VI, target: Target, *, key: Array) -> Estimate
     target, weighted = engine.weighted(target, key=key_draws)
     _, filled = _log_posterior_and_filled(target, weighted.z, key_rows)
     n_modes = len(weighted.stats.get("mode_elbo", [0]))
-    return _by_importance(weighted.log_ratio, filled, n_modes).times(weighted.n_labellings)
+    return _by_importance(weighted.log_ratio, filled, n_modes).times(weighted.log_n_labellings)
 
 
 def _by_importance(log_w: Float[np.ndarray, " s"], filled: Bool[np.ndarray, " s"], n_modes: int) -> Estimate:

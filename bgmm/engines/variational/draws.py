@@ -56,7 +56,7 @@ class Weighted(NamedTuple):
     log_p: Float[np.ndarray, " s"]
     log_ratio: Float[np.ndarray, " s"]  # log p - log q, minus infinity for another labelling
     elbo: float  # of q, in one labelling
-    n_labellings: float  # logarithm of their number, where they all count
+    log_n_labellings: float  # log of how many labellings the posterior has, of which one counts here
     stats: dict[str, np.ndarray]  # of the modes
 
     @property
@@ -166,8 +166,8 @@ def resampled(target: Target, weighted: Weighted, n: int, *, rng: np.random.Gene
     chosen = rng.permutation(resample(weights.log_weights, n, rng=rng))
     mixture, sites, log_prior = from_unconstrained(target, weighted.z[chosen][None])
     scalars = {
-        "elbo": weighted.elbo + weighted.n_labellings,
-        "log_evidence": weights.log_evidence + weighted.n_labellings,
+        "elbo": weighted.elbo + weighted.log_n_labellings,
+        "log_evidence": weights.log_evidence + weighted.log_n_labellings,
         "log_evidence_error": weights.log_evidence_error,
         "k_hat": weights.k_hat,
         "effective_share": weights.effective_share,

@@ -153,7 +153,7 @@ def _filled(target: Target, of_m: Target, found: Weighted, log_alphas: Float[Arr
     joint = np.asarray(_log_partitions(target, jnp.asarray(padded), log_alphas))
     uniform = np.asarray(jax.vmap(lambda n: of_m.weights_prior.log_partition(n, jnp.ones(()), jnp.array(n.shape[0])))(counts))
     log_ratio = logsumexp(joint.reshape(len(joint), -1), axis=1) - uniform
-    log_w = np.where((counts > 0).all(1), found.log_ratio + found.n_labellings + log_ratio, -np.inf)
+    log_w = np.where((counts > 0).all(1), found.log_ratio + found.log_n_labellings + log_ratio, -np.inf)
     z, h = _parts(of_m, found.z)
     return Filled(log_w, np.pad(z, ((0, 0), (0, target.n_components - z.shape[1]), (0, 0))), h, padded)
 
