@@ -122,7 +122,7 @@ def test_several_modes_share_the_weight_and_agree_with_gibbs():
 
 
 def test_factor_at_a_mode_whitens_the_hessian_of_the_density_of_unconstrained_parameters(rng):
-    """Finite differences of the log posterior with its Jacobian, whose curvature (of weights and correlations) few rows show."""
+    """Finite differences of the log posterior; few rows show the curvature of the Jacobian, of weights and correlations."""
     target = standard_target(models.finite(2), rng.normal(size=(9, 2)) + 4 * (np.arange(9) % 2)[:, None])
     target, modes = find_modes(target, 4, key=jax.random.key(0))
     A, z, step = modes.factor[0], modes.z[0], 1e-3
