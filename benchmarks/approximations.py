@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.approximations`` fits five problems and writes APPROXIMATIONS.md. Each engine has its default settings
 and runs twice; times are of the second run, in which nothing is compiled. The exact run is of Gibbs with
-split and merge moves, 4 chains of 8000 draws (2000 for 20 000 rows); with 20 000 rows there is one mode, and NUTS agrees with
+split and merge moves, 4 chains of 4000 draws (1000 for 20 000 rows); with 20 000 rows there is one mode, and NUTS agrees with
 it.
 
 Draws that leave a component empty are left out: a mean is then one of the prior, and a few of them double a standard deviation.
@@ -45,11 +45,11 @@ def problems() -> dict[str, tuple[np.ndarray, int, int]]:
     from sklearn.datasets import load_iris
 
     return {
-        "Old Faithful, K=2": (bgmm.old_faithful().to_numpy(), 2, 8000),
-        "galaxies, K=3": (bgmm.galaxies().to_numpy(), 3, 8000),
-        "iris, K=3": (load_iris().data, 3, 8000),
-        "simulated, N=20 000, D=4, K=5": (simulated(20_000), 5, 2000),
-        "simulated, N=300, D=4, K=5": (simulated(300), 5, 8000),
+        "Old Faithful, K=2": (bgmm.old_faithful().to_numpy(), 2, 4000),
+        "galaxies, K=3": (bgmm.galaxies().to_numpy(), 3, 4000),
+        "iris, K=3": (load_iris().data, 3, 4000),
+        "simulated, N=20 000, D=4, K=5": (simulated(20_000), 5, 1000),
+        "simulated, N=300, D=4, K=5": (simulated(300), 5, 4000),
     }
 
 

@@ -67,7 +67,7 @@ that is over {OFF} of NUTS's standard deviations from NUTS's, or a standard devi
 seconds and effective draws are medians over the data sets, most of which compile nothing."""
 
 WARNING = """A fit is wrong where a mean is off by over 0.3 sd, or a standard deviation by a factor of 0.75 or 1.33. The limits
-of the warning (log evidence over 0.5 nats above the ELBO, k-hat over 0.7, under 400 effective draws) were chosen on the first
+of the warning (log evidence over 1 nat above the ELBO, k-hat over 0.7, under 400 effective draws) were chosen on the first
 {chosen} data sets of each kind; these are its rates on the others. Some of what counts as wrong is an error of NUTS, whose
 chains can agree in one of two modes."""
 

@@ -168,7 +168,7 @@ PREDICT = "predict fit.nc data.csv"
         ("fit data.csv -k 61", "-k 61"),
         (f"{FIT} more", "more"),
         (f"{FIT} --engin em", "--engine"),
-        (f"{FIT} --engine gibs", "'em', 'gibbs', 'nuts'"),
+        (f"{FIT} --engine gibs", "'em', 'gibbs', 'laplace', 'nuts', 'vi'"),
         (f"{FIT} --model finit", "'finite'"),
         (f"{FIT} --seed -1", "'--seed'"),
         (f"{FIT} --seed 99999999999999999999", "'--seed'"),

@@ -151,7 +151,7 @@ def test_data_that_cannot_be_fitted_are_refused_in_one_sentence(faithful, change
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"engine": "mcmc"}, "em, gibbs, nuts .* not 'mcmc'"),
+        ({"engine": "mcmc"}, "em, gibbs, laplace, nuts, vi .* not 'mcmc'"),
         ({"engine": 3}, "not 3"),
         ({"seed": "one"}, "not 'one'"),
         ({"seed": -1}, "not -1"),

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy.special import logsumexp
 
 LEAST_DRAWS = 400  # for the weights to have a tail that a Pareto distribution can be fitted to
-LARGEST_GAP = 0.5  # nats of log evidence less ELBO
+LARGEST_GAP = 1.0  # nats of log evidence less ELBO
 LARGEST_K_HAT = 0.7  # Vehtari et al. (2024)
 LEAST_EFFECTIVE = 400  # draws
 _LEAST_SPREAD = 1e-9  # of the log weights, below which they are equal, and have no tail to fit

@@ -41,7 +41,7 @@ def summary_text(tree: xr.DataTree) -> str:
 def verdicts(tree: xr.DataTree) -> list[str]:
     """Sentences on how far the draws can be trusted, and on low agreement between them."""
     sentences = _approximation_lines(tree) if about(tree).get("draws") == "independent" else _chains_lines(tree)
-    stats = tree["sample_stats"]
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
     if "agreement" in stats and (low := float(stats["agreement"].mean())) < _MIN_AGREEMENT:
         sentences.append(f"The draws agree on only {low:.0%} of the memberships: the clusters are not well determined.")
     return sentences

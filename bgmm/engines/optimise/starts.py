@@ -57,8 +57,8 @@ def some_rows(rows: Rows, n: int, *, key: Array) -> tuple[Float[Array, "n d"], F
     else:
         places, weights = rows.draw_places(n, rng=rng)
     n_empty = padded_size(places.size) - places.size
-    x = np.pad(np.nan_to_num(rows.take(places)), ((0, n_empty), (0, 0)))
-    return jnp.asarray(x, float), jnp.asarray(np.pad(weights, (0, n_empty)), float)
+    places, weights = np.pad(places, (0, n_empty), mode="edge"), np.pad(weights, (0, n_empty))
+    return jnp.asarray(np.nan_to_num(rows.take(places)), float), jnp.asarray(weights, float)
 
 
 @partial(jax.jit, static_argnames=("k", "starts", "factor"))
