@@ -171,13 +171,6 @@ def _pairs(d: int) -> tuple[np.ndarray, np.ndarray]:
     return i, j
 
 
-def features(x: Float[Array, "d b"]) -> Float[Array, "p b"]:
-    """T(x) of each column of x: one, the coordinates, and their products as contiguous row products."""
-    d = x.shape[0]
-    products = [x * jnp.roll(x, -s, axis=0) if 2 * s != d else x[:s] * x[s:] for s in range(d // 2 + 1)]
-    return jnp.concatenate([jnp.ones_like(x[:1]), x, *products])
-
-
 def _n_features(p: int) -> int:
     """D such that (D + 1)(D + 2) / 2 = p."""
     return round((np.sqrt(8 * p + 1) - 3) / 2)
