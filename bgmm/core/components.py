@@ -49,6 +49,12 @@ class Mixture(NamedTuple):
         """The mixture of (x - centre) / scale."""
         return self._replace(components=self.components.rescale(centre, scale))
 
+    def sample(self, n: int, *, key: Array) -> Float[Array, "n d"]:
+        """``n`` rows of one mixture: for each a component by its weight, then a row from it."""
+        key_component, key_row = jax.random.split(key)
+        assignments = jax.random.categorical(key_component, self.log_weights, shape=(n,))
+        return self.components.sample(assignments, key=key_row)
+
 
 class Components(ABC):
     """K components of one family. A subclass is a frozen dataclass, registered with ``jax.tree_util.register_dataclass``.

@@ -111,17 +111,10 @@ def posterior_predictive(tree: xr.DataTree, *, n_draws: int = 100, seed: int | j
 def _rows_of(tree: xr.DataTree, chosen: np.ndarray, n: int, key: Array) -> Float[np.ndarray, "s n d"]:
     """``n`` rows from the mixture of each chosen draw, in the units of the data."""
     mixture, scaling = parameters(tree)
-    rows = _sample(jax.tree.map(lambda a: jnp.asarray(a[chosen]), mixture), n, key)
-    return np.moveaxis(np.asarray(rows), 0, 1) * np.asarray(scaling.scale) + np.asarray(scaling.centre)
+    rows = _sample(jax.tree.map(lambda a: jnp.asarray(a[chosen]), mixture), n, jax.random.split(key, len(chosen)))
+    return np.asarray(rows) * np.asarray(scaling.scale) + np.asarray(scaling.centre)
 
 
 @partial(jax.jit, static_argnames="n")
-def _sample(mixtures: Mixture, n: int, key: Array) -> Float[Array, "n s d"]:
-    def of_draw(mixture_and_key):
-        mixture, key = mixture_and_key
-        key_component, key_row = jax.random.split(key)
-        z = jax.random.categorical(key_component, mixture.log_weights, shape=(n,))
-        return mixture.components.sample(z, key=key_row)
-
-    n_draws = mixtures.log_weights.shape[0]
-    return jnp.moveaxis(jax.vmap(of_draw)((mixtures, jax.random.split(key, n_draws))), 0, 1)
+def _sample(mixtures: Mixture, n: int, keys: Array) -> Float[Array, "s n d"]:
+    return jax.vmap(lambda mixture, key: mixture.sample(n, key=key))(mixtures, keys)

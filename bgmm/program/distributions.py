@@ -49,26 +49,24 @@ class ComponentMixture(Distribution):
         tiny = jnp.finfo(self.weights.dtype).tiny
         return Mixture(jnp.log(jnp.maximum(self.weights, tiny)), self.components)
 
+    @property
+    def _flat(self) -> Mixture:
+        """The mixtures of the batch along one axis."""
+        n_leading = len(self.batch_shape)
+        return jax.tree.map(lambda a: jnp.asarray(a).reshape(-1, *a.shape[n_leading:]), self.mixture)
+
     @validate_sample
     def log_prob(self, value: Float[AnyArray, "..."]) -> Float[Array, "..."]:
         """log p(x) of each row of ``value`` (..., D)."""
         shape = jnp.broadcast_shapes(jnp.shape(value)[:-1], self.batch_shape)
         n_sample, batch, d = len(shape) - len(self.batch_shape), self.batch_shape, self.event_shape
         x = jnp.broadcast_to(jnp.asarray(value), shape + d).reshape(math.prod(shape[:n_sample]), math.prod(batch), *d)
-        flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(-1, *a.shape[len(batch) :]), self.mixture)
-        return _log_density(flat, x).reshape(shape)
+        return _log_density(self._flat, x).reshape(shape)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         """Draws of x: a component by its weight, then a row from it."""
-        batch = self.batch_shape
-        flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(-1, *a.shape[len(batch) :]), self.mixture)
-
-        def of_mixture(mixture: Mixture, key: Array) -> Float[Array, "n d"]:
-            key_component, key_row = jax.random.split(key)
-            z = jax.random.categorical(key_component, mixture.log_weights, shape=(math.prod(sample_shape),))
-            return mixture.components.sample(z, key=key_row)
-
-        x = jax.vmap(of_mixture)(flat, jax.random.split(key, math.prod(batch)))
+        n, batch = math.prod(sample_shape), self.batch_shape
+        x = jax.vmap(lambda mixture, key: mixture.sample(n, key=key))(self._flat, jax.random.split(key, math.prod(batch)))
         return jnp.moveaxis(x, 0, 1).reshape(*sample_shape, *batch, *self.event_shape)
 
 
