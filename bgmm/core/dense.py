@@ -138,8 +138,7 @@ class Dense(Factor):
 
     def posterior_scale(self, n, prior_precision):
         inverse = solve_triangular(self.L, jnp.eye(self.L.shape[0]), lower=True)
-        M = jnp.linalg.cholesky(n * inverse.T @ inverse + jnp.diag(prior_precision))
-        return solve_triangular(M, jnp.eye(M.shape[0]), lower=True).T
+        return inverse_root(n * inverse.T @ inverse + jnp.diag(prior_precision))
 
     @classmethod
     def log_evidence(cls, n, covariance, prior, d):
@@ -161,6 +160,12 @@ class DenseConditional(Conditional):
     def fill(self, x, assigned, noise):
         missing = self.a[:, :, None] + jnp.einsum("kij,jb->kib", self.B, x) + jnp.einsum("kij,jb->kib", self.C, noise)
         return x + jnp.einsum("kb,kib->ib", assigned, missing)
+
+
+def inverse_root(precision: Float[Array, "q q"]) -> Float[Array, "q q"]:
+    """A with A A' = precision^-1: from precision = M M', A = M'^-1."""
+    M = jnp.linalg.cholesky(precision)
+    return solve_triangular(M, jnp.eye(M.shape[0]), lower=True).T
 
 
 @lru_cache

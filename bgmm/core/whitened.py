@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from bgmm.core.components import Mixture
+from bgmm.core.dense import inverse_root
 from bgmm.core.gaussians import Gaussians
 
 _DENSE = 2048  # parameters up to which the information is taken with its cross terms
@@ -54,7 +54,7 @@ def whitening(
 ) -> Float[Array, "z *z"]:
     """A with A A' = (J'J + I)^-1: J the derivative of the coordinates of the mixture at z of n rows, I for the priors.
 
-    From J'J + I = M M', A = M'^-1. Where z is long, of the diagonal of J'J alone.
+    Where z is long, of the diagonal of J'J alone.
     """
     origin = mixture_at(z)
     counts = n * jnp.exp(origin.log_weights)
@@ -69,5 +69,4 @@ def whitening(
 
         return 1 / jnp.sqrt(1 + jax.lax.map(information, jnp.arange(z.size), batch_size=64))
     J = jax.jacfwd(of_mixture)(z)
-    M = jnp.linalg.cholesky(J.T @ J + jnp.eye(z.size))
-    return solve_triangular(M, jnp.eye(z.size), lower=True).T
+    return inverse_root(J.T @ J + jnp.eye(z.size))
