@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from bgmm.core.components import Components, Mixture
+from bgmm.core.components import Mixture
 from bgmm.core.factor import AnyArray
-from bgmm.core.gaussians import Gaussians
 from bgmm.engines.base import Draws, Kind
+from bgmm.engines.gibbs.reference import joined
 from bgmm.engines.gibbs.sweep import Record, State
 from bgmm.program.target import Target
 from bgmm.program.weights_prior import concentration_prior
@@ -74,14 +74,7 @@ def _described(target: Target, states: State, largest: int):
         log_prior += jax.nn.log_softmax(weights.log_prior_k())[state.k - 1]
         if hyperprior is not None:
             log_prior += hyperprior.log_prob(alpha)
-        mixture = Mixture(state.log_w[:largest], _joined(found.components))
+        mixture = Mixture(state.log_w[:largest], joined(found.components))
         return mixture, target.shared_values(state.h), log_prior
 
     return jax.lax.map(one, states, batch_size=256)
-
-
-def _joined(each: Components) -> Gaussians:
-    """Components that stand along a first axis, one in each place, as one pytree; a shared factor is in the first place."""
-    assert isinstance(each, Gaussians)
-    factor = jax.tree.map(lambda a: a[:1, 0] if each.tied else a[:, 0], each.factor)
-    return Gaussians(each.means[:, 0], factor, each.tied)

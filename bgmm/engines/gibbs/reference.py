@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from bgmm.core.components import Components
 from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians, Linear
 from bgmm.core.in_memory import InMemory
@@ -114,6 +115,13 @@ def component(target: Target, z: Float[Array, " q"], h: Float[Array, " h"]) -> G
 def one(components: Gaussians) -> Factor:
     """The factor of one component."""
     return jax.tree.map(lambda a: a[0], components.factor)
+
+
+def joined(each: Components) -> Gaussians:
+    """Components along a first axis, one in each place, as Gaussians of that axis; a shared factor is that of the first."""
+    assert isinstance(each, Gaussians)
+    factor = jax.tree.map(lambda a: a[:1, 0] if each.tied else a[:, 0], each.factor)
+    return Gaussians(each.means[:, 0], factor, each.tied)
 
 
 def coordinates(target: Target, z: Float[Array, " q"], h: Float[Array, " h"], origin: Float[Array, " q"]) -> Float[Array, " p"]:

@@ -21,7 +21,8 @@ with probability min(1, ratio * a_reverse / a), a_reverse being a of the reverse
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -33,7 +34,7 @@ from bgmm.core import kernel
 from bgmm.core.gaussians import Gaussians, Linear
 from bgmm.core.in_memory import InMemory
 from bgmm.engines.gibbs.laplace_proposal import laplace_proposal
-from bgmm.engines.gibbs.reference import Conditions, log_density, one, shrunk
+from bgmm.engines.gibbs.reference import Conditions, joined, log_density, one, shrunk
 from bgmm.engines.gibbs.telescope import log_joint
 
 
@@ -215,21 +216,18 @@ def _launch(
     n_blocks, _, b = x.shape
     rows = InMemory(x, inside, jnp.zeros(n_blocks, int), None)
 
+    def of_statistics(statistics: Float[Array, "2 p"]) -> Gaussians:
+        return joined(jax.vmap(partial(shrunk, fixed.reference))(statistics))
+
     def natural(share: Float[Array, " 2"], components: Gaussians) -> Linear:
         return components.natural(jnp.zeros(2)).tempered(fixed.inverse_temperature, jnp.log(share))
 
     def step(_, now: Linear) -> Linear:
         statistics = kernel.expected_statistics(now, rows)[1].eta
-        return natural((statistics[:, 0] + 1) / (statistics[:, 0] + 1).sum(), _both(fixed, statistics))
+        return natural((statistics[:, 0] + 1) / (statistics[:, 0] + 1).sum(), of_statistics(statistics))
 
     means = jnp.stack([x[place // b, :, place % b] for place in seeds])
-    halved = 1.0 if fixed.reference.origin.tied else jnp.sqrt(0.5)  # each of two parts has about half of the variance
-    factor = jax.tree.map(lambda a: halved * a, _both(fixed, jnp.stack([of_both, of_both])).factor)
-    first = Gaussians(means, factor)
+    whole = of_statistics(jnp.stack([of_both, of_both]))
+    halved = 1.0 if whole.tied else jnp.sqrt(0.5)  # each of two parts has about half of the variance
+    first = replace(whole, means=means, factor=jax.tree.map(lambda a: halved * a, whole.factor))
     return kernel.responsibilities(jax.lax.fori_loop(0, CONSTANTS.launch, step, natural(jnp.full(2, 0.5), first)), rows)
-
-
-def _both(fixed: Conditions, statistics: Float[Array, "2 p"]) -> Gaussians:
-    """Two components of rows with these statistics, each with a factor of its own."""
-    found = jax.vmap(lambda s: shrunk(fixed.reference, s))(statistics)
-    return Gaussians(found.means[:, 0], jax.tree.map(lambda a: a[:, 0], found.factor))
