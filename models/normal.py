@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from bgmm.core.checks import check_flag, check_not_negative, check_number, check_positive
 from bgmm.core.components import Components
 from bgmm.core.factor import Factor
-from bgmm.core.gaussians import Gaussians
+from bgmm.core.gaussians import Gaussians, moments
 from bgmm.core.scaling import RECORDING_SHARE
 from bgmm.program.family import About
 
@@ -72,9 +72,6 @@ class NormalFamily:
         The covariances are those of the components' rows, unless they fall under the floor; tied ones are pooled. Without a
         floor r is 1e-8 of the data's scale, where float64 ends.
         """
-        counts, means, covariances = jax.vmap(self.factor.moments)(statistics)
-        if self.tied:
-            pooled = jnp.tensordot(counts, covariances, 1) / jnp.maximum(counts.sum(), jnp.finfo(counts.dtype).tiny)
-            covariances = pooled[None]
+        means, covariances = moments(self.factor, statistics, tied=self.tied)
         r = jnp.maximum(self.resolution(about), 1e-8)
         return Gaussians(means, jax.vmap(self.factor.at_least, in_axes=(0, None))(covariances, r), self.tied)

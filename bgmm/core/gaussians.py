@@ -178,6 +178,17 @@ class Gaussians(Components):
         return bool(np.any(lost > _LOST[np.dtype(dtype)]))
 
 
+def moments(
+    factor: type[Factor], statistics: Float[Array, "k p"], *, tied: bool
+) -> tuple[Float[Array, "k d"], Float[Array, "l *c"]]:
+    """Means and covariances of the rows of each component; where ``tied``, one covariance of all rows about these means."""
+    counts, means, covariances = jax.vmap(factor.moments)(statistics)
+    if tied:
+        pooled = jnp.tensordot(counts, covariances, 1) / jnp.maximum(counts.sum(), jnp.finfo(counts.dtype).tiny)
+        covariances = pooled[None]
+    return means, covariances
+
+
 def converted(mixture: Mixture, factor: type[Factor], tied: bool) -> Mixture:
     """Gaussians with the nearest factors of another structure; a shared one is the first."""
     g = mixture.components

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core.components import Components, Mixture
-from bgmm.core.gaussians import Gaussians
+from bgmm.core.gaussians import Gaussians, moments
 from bgmm.core.lbfgs import DIGITS, minimise
 from bgmm.core.whitened import displaced
 from bgmm.engines.optimise.objective import Objective, Optimum
@@ -120,7 +120,5 @@ def _touches(floor: Components, components: Components, times: float) -> Bool[Ar
 def _held_up(components: Components, e_step: EStep) -> Bool[Array, ""]:
     """Whether some component's rows spread, in some direction, under half of the variance that it has."""
     assert isinstance(components, Gaussians)
-    counts, _, covariances = jax.vmap(type(components.factor).moments)(e_step.statistics)
-    if components.tied:
-        covariances = (jnp.tensordot(counts, covariances, 1) / counts.sum())[None]
+    _, covariances = moments(type(components.factor), e_step.statistics, tied=components.tied)
     return ~jax.vmap(lambda factor, c: factor.is_exceeded(c, 0.5))(components.factor, covariances).all()
