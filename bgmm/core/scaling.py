@@ -29,6 +29,10 @@ class Scaling(NamedTuple):
         """Standardised rows: (x - centre) / scale."""
         return (x - np.asarray(self.centre)) / np.asarray(self.scale)
 
+    def restore(self, y: Float[AnyArray, "*s d"]) -> Float[AnyArray, "*s d"]:
+        """Standardised rows in the units of x: centre + scale * y."""
+        return self.centre + self.scale * y
+
     def into(self, mixture: Mixture) -> Mixture:
         """Convert a mixture from the units of x to standardised units."""
         return mixture.rescale(self.centre, self.scale)

@@ -97,7 +97,6 @@ def _choose_rows(
     They are an even choice of the data and the component means of one or two draws, so that hardly any cluster is without a
     row. A tree without data uses the means of more draws.
     """
-    centre, scale = np.asarray(scaling.centre), np.asarray(scaling.scale)
     means = np.asarray(mixture.components.means) if isinstance(mixture.components, Gaussians) else None
     reference = (0, int(counts.argmax()))[: 1 + (counts.min() < counts.max())]  # draws
     points = [] if means is None else [means[s, component[s, : counts[s]]] for s in reference]
@@ -105,10 +104,10 @@ def _choose_rows(
     if "observed_data" not in tree.children and means is not None:
         spaced = np.unique(np.linspace(0, len(means) - 1, max(1, n_rows // counts.max())).astype(int))
         points = [means[s, component[s, : counts[s]]] for s in spaced] + points
-        return centre + scale * np.concatenate(points)
+        return np.asarray(scaling.restore(np.concatenate(points)))
     x = observed(tree)
     some = np.unique(np.linspace(0, len(x) - 1, n_rows).astype(int))
-    return np.concatenate([x[some], *(centre + scale * point for point in points)])
+    return np.concatenate([x[some], *(scaling.restore(point) for point in points)])
 
 
 def memberships_of_assignments(tree: xr.DataTree) -> Memberships:

@@ -112,7 +112,7 @@ def _rows_of(tree: xr.DataTree, chosen: np.ndarray, n: int, key: Array) -> Float
     """``n`` rows from the mixture of each chosen draw, in the units of the data."""
     mixture, scaling = parameters(tree)
     rows = _sample(jax.tree.map(lambda a: jnp.asarray(a[chosen]), mixture), n, jax.random.split(key, len(chosen)))
-    return np.asarray(rows) * np.asarray(scaling.scale) + np.asarray(scaling.centre)
+    return np.asarray(scaling.restore(np.asarray(rows)))
 
 
 @partial(jax.jit, static_argnames="n")

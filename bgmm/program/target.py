@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 
 from bgmm.core import kernel
 from bgmm.core.components import Components, Mixture
-from bgmm.core.factor import Factor
+from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians, Linear, converted
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
@@ -130,6 +130,10 @@ class Target:
     def in_rows_units(self, mixture: Mixture) -> Mixture:
         """A mixture in the program's units, in those of the rows."""
         return mixture if self.scaling is None else self.scaling.into(mixture)
+
+    def in_program_units(self, x: Float[Array, "n d"]) -> Float[AnyArray, "n d"]:
+        """Rows, or means, in the program's units."""
+        return x if self.scaling is None else self.scaling.restore(x)
 
     def mixture(self, z: Float[Array, " z"]) -> Mixture:
         """The observed mixture at z, in the units of the rows."""

@@ -8,7 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 from tqdm.auto import tqdm
 
 from bgmm.core import kernel
@@ -176,10 +176,7 @@ def _first_states(target: Target, prior: PriorSummary, x, c, k: Int[Array, " c"]
         statistics = kernel.draw_complete_data(natural, rows, key=key_rows).statistics
         z = jnp.broadcast_to(prior.centre, (m, target.n_dim_component))
         if prior.mean_at is not None:
-            in_units: Float[Array, "m d"] = (
-                means if target.scaling is None else means * target.scaling.scale + target.scaling.centre
-            )
-            z = z.at[:, prior.mean_at : prior.mean_at + means.shape[1]].set(in_units)
+            z = z.at[:, prior.mean_at : prior.mean_at + means.shape[1]].set(target.in_program_units(means))
         return State(k, jax.nn.log_softmax(exists + jnp.log(statistics[:, 0] + 1)), z, prior.shared, log_alpha)
 
     return jax.vmap(of_chain)(k, keys)

@@ -85,9 +85,7 @@ def _is_mean(target: Target) -> Bool[Array, " places"]:
     z = jnp.asarray(0.3 * rng.normal(size=(2, target.n_dim_component)))
     h = jnp.asarray(0.3 * rng.normal(size=target.n_dim_shared))
     d = target.rows.n_features
-    means = jnp.concatenate([component(target, one, h).means for one in z])
-    if target.scaling is not None:
-        means = means * target.scaling.scale + target.scaling.centre
+    means = target.in_program_units(jnp.concatenate([component(target, one, h).means for one in z]))
     places = [jnp.allclose(z[:, at : at + d], means) for at in range(max(target.n_dim_component - d, 0) + 1)]
     return jnp.stack(places)
 
