@@ -104,11 +104,7 @@ class InMemory(Rows):
 
     def draw_places(self, n, *, rng):
         """Places among those of weight above zero."""
-        c = np.asarray(self.weights, float).reshape(-1)
-        places = np.flatnonzero(c)
-        if places.size > n:
-            places = np.sort(rng.choice(places, n, replace=False))
-        return places, c[places]
+        return drawn_of_counted(np.asarray(self.weights, float).reshape(-1), n, rng=rng)
 
     def in_double(self) -> InMemory:
         """The same rows in double precision."""
@@ -126,6 +122,16 @@ def drawn_by_weight(weights: Float[np.ndarray, " all"], n: int, *, rng: np.rando
     """``n`` indices drawn with replacement, each with a probability proportional to its weight."""
     total = np.cumsum(weights)
     return np.searchsorted(total, rng.uniform(0, total[-1], n), side="right")
+
+
+def drawn_of_counted(
+    weights: Float[np.ndarray, " all"], n: int, *, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """``n`` indices drawn without replacement among those of weight above zero, or all of these when fewer; their weights."""
+    indices = np.flatnonzero(weights)
+    if indices.size > n:
+        indices = np.sort(rng.choice(indices, n, replace=False))
+    return indices, weights[indices]
 
 
 def padded_size(n: int) -> int:

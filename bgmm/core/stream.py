@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy.typing import DTypeLike
 
-from bgmm.core.in_memory import block_size, drawn_by_weight
+from bgmm.core.in_memory import block_size, drawn_by_weight, drawn_of_counted
 from bgmm.core.rows import Block, Rows
 from bgmm.core.scaling import Scaling
 
@@ -169,7 +169,4 @@ class Streamed(Rows):
             n = min(n, self.source.n_rows)
             places = np.sort(rng.choice(self.source.n_rows, n, replace=False))
             return places, np.ones(n)
-        places = np.flatnonzero(self.weights)
-        if places.size > n:
-            places = np.sort(rng.choice(places, n, replace=False))
-        return places, self.weights[places]
+        return drawn_of_counted(self.weights, n, rng=rng)
