@@ -25,9 +25,9 @@ def matrix(A: Float[Array, "z z"]) -> Whitening:
     return Whitening(lambda u: A @ u, lambda g: A.T @ g)
 
 
-def diagonal(a: Float[Array, " z"]) -> Whitening:
-    """A = diag(a)."""
-    return Whitening(lambda u: a * u, lambda g: a * g)
+def linear(A: Float[Array, "z *z"]) -> Whitening:
+    """A as a matrix, or its diagonal alone as a vector."""
+    return Whitening(lambda u: A * u, lambda g: A * g) if A.ndim == 1 else matrix(A)
 
 
 def trajectory(

@@ -8,7 +8,9 @@ row. A depends on the statistics and never on z, which is what makes the move ex
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -43,19 +45,17 @@ def _whitening(fixed: Conditions, statistics: Float[Array, " p"]) -> hmc.Whiteni
     n = fixed.inverse_temperature * statistics[0]
     a = 1 / jnp.sqrt(n * reference.information + 1 / jnp.square(prior.sd))
     if prior.mean_at is None:
-        return hmc.diagonal(a)
+        return hmc.linear(a)
     d, at = reference.origin.n_features, prior.mean_at
     scale = jnp.ones(d) if target.scaling is None else jnp.asarray(target.scaling.scale)
     sd = prior.sd[at : at + d] / scale  # in the units of the rows
-    of_mean = one(shrunk(reference, statistics)).posterior_scale(n, 1 / jnp.square(sd))
-    of_mean = scale * of_mean if of_mean.ndim == 1 else scale[:, None] * of_mean
+    in_units_of_rows = one(shrunk(reference, statistics)).posterior_scale(n, 1 / jnp.square(sd))
+    of_mean = hmc.linear(jnp.einsum("d,d...->d...", scale, in_units_of_rows))
 
-    def apply(u: Float[Array, " q"], transposed: bool) -> Float[Array, " q"]:
-        part = u[at : at + d]
-        matrix = of_mean.T if transposed else of_mean
-        return (a * u).at[at : at + d].set(of_mean * part if of_mean.ndim == 1 else matrix @ part)
+    def apply(A: Callable, u: Float[Array, " q"]) -> Float[Array, " q"]:
+        return (a * u).at[at : at + d].set(A(u[at : at + d]))
 
-    return hmc.Whitening(lambda u: apply(u, False), lambda g: apply(g, True))
+    return hmc.Whitening(partial(apply, of_mean.onto), partial(apply, of_mean.transposed))
 
 
 def move_components(
@@ -107,7 +107,7 @@ def move_shared(
         of_component = jax.vmap(lambda z, S: log_density(fixed._replace(h=h), z, S))(z, statistics)
         return sum(fixed.target.log_shared(h)) + jnp.where(occupied, of_component, 0.0).sum()
 
-    return hmc.transition(density, fixed.h, step, hmc.matrix(factor), n_steps=CONSTANTS.n_steps, key=key)
+    return hmc.transition(density, fixed.h, step, hmc.linear(factor), n_steps=CONSTANTS.n_steps, key=key)
 
 
 def adapted(log_step: Array, probability: Array, weight: Array, rate: Array) -> Array:

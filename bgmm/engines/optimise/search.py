@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bgmm.core import devices
 from bgmm.core.checks import numpy_generator
 from bgmm.core.components import Mixture
+from bgmm.core.hmc import linear
 from bgmm.core.in_memory import InMemory, subsample
 from bgmm.core.lbfgs import minimise
 from bgmm.core.whitened import whitening
@@ -166,12 +167,12 @@ def _to_posterior_mode(target: Target, objective: Objective, starts: Float[Array
 
     def of_start(start_and_whitening):
         start, A = start_and_whitening
-        onto = partial(jnp.multiply, A) if A.ndim == 1 else partial(jnp.matmul, A)
+        onto, transposed = linear(A)
         value_and_gradient = jax.value_and_grad(lambda z: -objective.value(target, z, target.log_likelihood))
 
         def of_u(u):
             value, gradient = value_and_gradient(start + onto(u))
-            return value, gradient * A if A.ndim == 1 else gradient @ A
+            return value, transposed(gradient)
 
         found = minimise(
             of_u,
