@@ -20,14 +20,11 @@ class Whitening(NamedTuple):
     transposed: Callable[[Array], Array]
 
 
-def matrix(A: Float[Array, "z z"]) -> Whitening:
-    """A as a matrix."""
-    return Whitening(lambda u: A @ u, lambda g: A.T @ g)
-
-
 def linear(A: Float[Array, "z *z"]) -> Whitening:
     """A as a matrix, or its diagonal alone as a vector."""
-    return Whitening(lambda u: A * u, lambda g: A * g) if A.ndim == 1 else matrix(A)
+    if A.ndim == 1:
+        return Whitening(lambda u: A * u, lambda g: A * g)
+    return Whitening(lambda u: A @ u, lambda g: A.T @ g)
 
 
 def trajectory(

@@ -119,7 +119,7 @@ def _leapfrog(target: Target, proposal: Proposal, t: Float[Array, ""], z, m, mom
     def of_draw(inputs):
         z, m, momentum, step_size = inputs
         density = partial(_log_tempered, target, proposal, t)
-        whitening = hmc.matrix(proposal.factor[m])
+        whitening = hmc.linear(proposal.factor[m])
         return hmc.trajectory(density, z, momentum, step_size, whitening, n_steps=_CONSTANTS.n_leapfrog)
 
     return jax.lax.map(of_draw, (z, m, momentum, step_sizes), batch_size=_CONSTANTS.batch_size)
