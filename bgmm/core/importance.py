@@ -40,7 +40,7 @@ def smoothed_weights(log_ratio: Float[np.ndarray, " s"]) -> ImportanceWeights:
     if not counted.any():
         return ImportanceWeights(np.full(len(log_ratio), -np.log(len(log_ratio))), -np.inf, np.inf, np.inf, 0.0)
     raw = np.where(counted, log_ratio, -np.inf)
-    log_evidence = float(logsumexp(raw) - np.log(len(raw)))
+    log_evidence = log_mean(raw)
     log_w, k_hat = raw, -np.inf
     if np.ptp(log_ratio[counted]) > _LEAST_SPREAD:
         floor = log_ratio[counted].min() - _OUTSIDE
@@ -50,6 +50,11 @@ def smoothed_weights(log_ratio: Float[np.ndarray, " s"]) -> ImportanceWeights:
     share = float(np.exp(-logsumexp(2 * log_w)) / len(log_w))
     spread = np.exp(logsumexp(2 * raw) - 2 * logsumexp(raw)) - 1 / len(raw)  # relative variance of the mean
     return ImportanceWeights(log_w, log_evidence, float(np.sqrt(max(spread, 0.0))), k_hat, share)
+
+
+def log_mean(log_values: Float[np.ndarray, " s"]) -> float:
+    """log (1/S) sum_s exp(value_s)."""
+    return float(logsumexp(log_values) - np.log(len(log_values)))
 
 
 def resample(log_w: Float[np.ndarray, " s"], n: int | None = None, *, rng: np.random.Generator) -> Int[np.ndarray, " n"]:

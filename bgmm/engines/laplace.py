@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from jaxtyping import Array
 
-from bgmm.core.checks import check_count, numpy_generator
+from bgmm.core.checks import check_count
 from bgmm.core.components import Mixture
 from bgmm.core.importance import LEAST_DRAWS
 from bgmm.engines.base import Draws
-from bgmm.engines.variational.draws import Weighted, refusal, resampled, weighted_draws
+from bgmm.engines.variational.approximate import approximate, refusal
+from bgmm.engines.variational.draws import Weighted, weighted_draws
 from bgmm.engines.variational.elbo import laplace_normal
-from bgmm.engines.variational.occupied import draws_over_occupied, leaves_empty, refusal_of_partitions
 from bgmm.program.target import Target
 
 
@@ -41,19 +41,12 @@ class Laplace:
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """Too many parameters; and where the prior leaves components empty, what partitions of the rows do not allow."""
-        return refusal_of_partitions("Laplace", target, start) if leaves_empty(target) else refusal("Laplace", target)
+        return refusal("Laplace", target, start)
 
     def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
         """Weighted draws of the posterior."""
-
-        def normal(log_posterior, mode, z0, A, rng):
-            return laplace_normal(log_posterior, mode, z0, A, rng=rng)
-
-        return weighted_draws(target, normal, self.n_draws, self.n_starts, key=key, start=start)
+        return weighted_draws(target, laplace_normal, self.n_draws, self.n_starts, key=key, start=start)
 
     def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
         """``n_draws`` draws."""
-        if leaves_empty(target):
-            return draws_over_occupied(target, lambda of_m, key_m: self.weighted(of_m, key=key_m), self.n_draws, key=key)
-        target, weighted = self.weighted(target, key=key, start=start)
-        return resampled(target, weighted, self.n_draws, rng=numpy_generator(key))
+        return approximate(self, target, key=key, start=start)

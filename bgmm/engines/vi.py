@@ -15,17 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from jaxtyping import Array
 
-from bgmm.core.checks import check_count, check_flag, check_positive, numpy_generator
+from bgmm.core.checks import check_count, check_flag, check_positive
 from bgmm.core.components import Mixture
 from bgmm.core.importance import LEAST_DRAWS
 from bgmm.engines.base import Draws
-from bgmm.engines.variational.draws import Weighted, refusal, resampled, weighted_draws
+from bgmm.engines.variational.approximate import approximate, leaves_empty, refusal
+from bgmm.engines.variational.draws import Weighted, weighted_draws
 from bgmm.engines.variational.elbo import best_normal
 from bgmm.engines.variational.guide import guide_draws
-from bgmm.engines.variational.occupied import draws_over_occupied, leaves_empty, refusal_of_partitions
 from bgmm.program.target import Target
 
 
@@ -63,26 +64,18 @@ class VI:
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """Too many parameters; and where the prior leaves components empty, what partitions of the rows do not allow."""
-        if not leaves_empty(target):
-            return refusal("VI", target)
-        if self.guide is not None:
+        if self.guide is not None and leaves_empty(target):
             return "a guide is for a given number of components, all of them occupied, and this prior leaves some empty"
-        return refusal_of_partitions("VI", target, start)
+        return refusal("VI", target, start)
 
     def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
         """Weighted draws of the posterior."""
         if self.guide is not None:
             sizes = self.n_draws, self.n_starts, self.guide_steps
             return guide_draws(target, self.guide, *sizes, self.learning_rate, key=key, start=start)
-
-        def normal(log_posterior, mode, z0, A, rng):
-            return best_normal(log_posterior, mode, z0, A, mean_field=self.mean_field, rng=rng)
-
+        normal = partial(best_normal, mean_field=self.mean_field)
         return weighted_draws(target, normal, self.n_draws, self.n_starts, key=key, start=start)
 
     def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
         """``n_draws`` draws."""
-        if leaves_empty(target):
-            return draws_over_occupied(target, lambda of_m, key_m: self.weighted(of_m, key=key_m), self.n_draws, key=key)
-        target, weighted = self.weighted(target, key=key, start=start)
-        return resampled(target, weighted, self.n_draws, rng=numpy_generator(key))
+        return approximate(self, target, key=key, start=start)

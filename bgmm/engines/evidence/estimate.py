@@ -2,10 +2,10 @@ r"""The evidence of a mixture with K components: the density of the data with al
 
 .. math:: p(y \mid K) = \int p(y \mid z) p(z) \, dz = K! \int_D p(y, z) \, dz,
 
-over unconstrained parameters z, where D is the domain of one labelling (``labelling``). The integral over D is estimated by
-importance sampling from t distributions at the modes (``importance``). The Pareto shape k-hat measures how heavy the tail of
-the importance weights is. Where k-hat exceeds 0.7 (Vehtari, Simpson, Gelman, Yao and Gabry 2024), tempered sequential Monte
-Carlo (``tempered_smc``) estimates the integral instead.
+over unconstrained parameters z, where D is the domain of one labelling (``importance.labelling``). The integral over D is
+estimated by importance sampling from t distributions at the modes (``importance.proposal``). The Pareto shape k-hat measures
+how heavy the tail of the importance weights is. Where k-hat exceeds 0.7 (Vehtari, Simpson, Gelman, Yao and Gabry 2024),
+tempered sequential Monte Carlo (``tempered_smc``) estimates the integral instead.
 
 The same draws estimate the probability that every component holds a row, which the evidence of partitions needs.
 """
@@ -19,23 +19,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
-from bgmm.core import kernel
 from bgmm.core.checks import check_count, numpy_generator
-from bgmm.core.importance import LARGEST_K_HAT, smoothed_weights
+from bgmm.core.importance import LARGEST_K_HAT, log_mean, smoothed_weights
 from bgmm.engines.evidence.tempered_smc import tempered_smc
 from bgmm.engines.importance.labelling import in_domain
 from bgmm.engines.importance.proposal import Normals, cover, log_densities
 from bgmm.engines.laplace import Laplace
 from bgmm.engines.optimise.modes import find_modes
+from bgmm.engines.variational.density import LogPosterior, log_posteriors
+from bgmm.engines.variational.occupied import row_counts
 from bgmm.engines.vi import VI
 from bgmm.program.target import Target
 
 _MIN_MASS = 1e-6  # modes with a smaller Laplace mass are left out
 _INFLATION = 1.2  # of the Laplace scales, whose tails are too short where a component holds few rows
 _N_BATCHES = 8  # independent estimates, whose spread gives the standard error
-_DRAWS_IN_PARALLEL = 128
 
 
 class Estimate(NamedTuple):
@@ -87,7 +87,7 @@ class Evidence:
         log_n_labellings = gammaln(target.n_components + 1)  # log K!
 
         z, _ = proposal.draw(n_each * _N_BATCHES, rng=rng)
-        log_p, filled = _log_posterior_and_filled(target, z, key_rows)
+        log_p, filled = np.asarray(log_posteriors(LogPosterior(target), jnp.asarray(z))), _are_filled(target, z, key_rows)
         counted = in_domain(target, domain, z) & np.isfinite(log_p)
         log_w = np.where(counted, log_p - log_densities(proposal, z), -np.inf)
         estimate = _by_importance(log_w, filled, len(modes.mass))
@@ -95,7 +95,7 @@ class Evidence:
             log_evidence, z, n_temperatures = tempered_smc(
                 target, proposal, domain, _N_BATCHES, self.n_particles // _N_BATCHES, rng=rng
             )
-            _, filled = _log_posterior_and_filled(target, z.reshape(-1, z.shape[-1]), key_rows)
+            filled = _are_filled(target, z.reshape(-1, z.shape[-1]), key_rows)
             with np.errstate(divide="ignore"):
                 log_filled = log_evidence + np.log(filled.reshape(_N_BATCHES, -1).mean(1))
             estimate = Estimate(log_evidence, log_filled, estimate.k_hat, n_temperatures, len(modes.mass))
@@ -106,31 +106,20 @@ def estimate_by(engine: Laplace | VI, target: Target, *, key: Array) -> Estimate
     """The evidence from the weighted draws of Laplace's approximation or variational inference."""
     key_draws, key_rows = jax.random.split(key)
     target, weighted = engine.weighted(target, key=key_draws)
-    _, filled = _log_posterior_and_filled(target, weighted.z, key_rows)
     n_modes = len(weighted.stats.get("mode_elbo", [0]))
-    return _by_importance(weighted.log_ratio, filled, n_modes).times(weighted.log_n_labellings)
+    return _by_importance(weighted.log_ratio, _are_filled(target, weighted.z, key_rows), n_modes).times(
+        weighted.log_n_labellings
+    )
 
 
 def _by_importance(log_w: Float[np.ndarray, " s"], filled: Bool[np.ndarray, " s"], n_modes: int) -> Estimate:
     """The estimate of batches of weighted draws, of one labelling."""
     batches = np.array_split(np.arange(len(log_w)), _N_BATCHES)
     log_filled = np.where(filled, log_w, -np.inf)
-    log_evidence, log_filled = (
-        np.array([logsumexp(values[batch]) - np.log(len(batch)) for batch in batches]) for values in (log_w, log_filled)
-    )
+    log_evidence, log_filled = (np.array([log_mean(values[batch]) for batch in batches]) for values in (log_w, log_filled))
     return Estimate(log_evidence, log_filled, smoothed_weights(log_w).k_hat, 0, n_modes)
 
 
-def _log_posterior_and_filled(target: Target, z: Float[np.ndarray, "s z"], key: Array):
-    """For each draw the log posterior, and whether every component holds a row in one draw of the rows' assignments."""
-    return (np.asarray(a) for a in _each_draw(target, jnp.asarray(z), jax.random.split(key, len(z))))
-
-
-@jax.jit
-def _each_draw(target: Target, z: Float[Array, "s z"], keys: Array):
-    def of_draw(inputs):
-        z, key = inputs
-        counts = kernel.counts(target.mixture(z).natural(centred=target.centred), target.rows, key=key)
-        return target.log_posterior(z, jacobian=True), (counts > 0).all()
-
-    return jax.lax.map(of_draw, (z, keys), batch_size=_DRAWS_IN_PARALLEL)
+def _are_filled(target: Target, z: Float[np.ndarray, "s z"], key: Array) -> Bool[np.ndarray, " s"]:
+    """Whether every component holds a row in one draw of the rows' assignments, for each draw of the parameters."""
+    return (np.asarray(row_counts(target, jnp.asarray(z), jax.random.split(key, len(z)))) > 0).all(1)

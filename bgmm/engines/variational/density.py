@@ -54,9 +54,11 @@ class LogPosterior:
 
 
 @jax.jit
-def log_posteriors(log_posterior: LogPosterior, z: Float[Array, "s z"], mode: Int[Array, " s"]) -> Float[Array, " s"]:
-    """log p of each point, compiled."""
-    return log_posterior.each(z, mode)
+def log_posteriors(
+    log_posterior: LogPosterior, z: Float[Array, "s z"], mode: Int[Array, " s"] | None = None
+) -> Float[Array, " s"]:
+    """log p of each point, compiled; an exact one needs no modes."""
+    return log_posterior.each(z, jnp.zeros(z.shape[0], int) if mode is None else mode)
 
 
 def rows_for(target: Target, n_draws: int) -> int | None:

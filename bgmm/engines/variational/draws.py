@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -39,7 +39,6 @@ class Constants:
 
     min_mass: float = 1e-4  # modes with a smaller share of the Laplace mass are left out
     max_modes: int = 5
-    max_parameters: int = 1500  # a dense covariance of more is not affordable
     inflation: float = 1.1  # of the proposal over the normals, whose tails are too short
     enough_effective: float = 1000.0  # draws; with fewer, more are drawn
     n_checked: int = 8  # draws whose log posterior is computed from all rows too, where it is estimated from some
@@ -65,14 +64,8 @@ class Weighted(NamedTuple):
         return smoothed_weights(self.log_ratio)
 
 
-type FitNormal = Callable[[LogPosterior, int, np.ndarray, np.ndarray, np.random.Generator], Normal]
-
-
-def refusal(engine: str, target: Target) -> str | None:
-    """Why normal approximations cannot serve."""
-    if target.n_dim > CONSTANTS.max_parameters:
-        return f"{engine} needs the covariance of {target.n_dim} parameters, and can hold that of {CONSTANTS.max_parameters}"
-    return None
+# from a log posterior, the number of a mode, the mode z0, A with A A' the inverse Hessian there, and rng=
+type FitNormal = Callable[..., Normal]
 
 
 def weighted_draws(
@@ -86,7 +79,9 @@ def weighted_draws(
     n_rows = rows_for(target, max(n_draws, n_fixed_draws(target.n_dim)))
     while True:
         log_posterior = near_modes(target, modes, n_rows, rng=rng)
-        normals = [fit_normal(log_posterior, i, z, A, rng) for i, (z, A) in enumerate(zip(modes.z, modes.factor, strict=True))]
+        normals = [
+            fit_normal(log_posterior, i, z, A, rng=rng) for i, (z, A) in enumerate(zip(modes.z, modes.factor, strict=True))
+        ]
         elbos = np.array([normal.elbo for normal in normals])
         fitted = Normals(np.stack([n.centre for n in normals]), np.stack([n.factor for n in normals]), elbos)
         covered = cover(target, fitted, inflation=CONSTANTS.inflation, rng=rng)
@@ -112,7 +107,7 @@ def _adapted_draws(log_posterior: LogPosterior, covered: Cover, n: int, *, rng: 
     """Draws of the proposal once it is adapted, their log posteriors, and log p - log q, minus infinity outside the domain."""
 
     def log_p(z):
-        values = np.asarray(log_posteriors(log_posterior, jnp.asarray(z), jnp.zeros(len(z), int)))
+        values = np.asarray(log_posteriors(log_posterior, jnp.asarray(z)))
         return np.where(in_domain(log_posterior.target, covered.domain, z), values, -np.inf)
 
     proposal = adapted(log_p, covered.proposal, rng=rng)
@@ -165,16 +160,23 @@ def resampled(target: Target, weighted: Weighted, n: int, *, rng: np.random.Gene
     weights = weighted.weights
     chosen = rng.permutation(resample(weights.log_weights, n, rng=rng))
     mixture, sites, log_prior = from_unconstrained(target, weighted.z[chosen][None])
+    stats = weighted.stats | {"lp": weighted.log_p[chosen][None]}
+    dims: dict[str, list[str]] = {"n_evaluations": []} | {name: ["mode_rank"] for name in stats if name.startswith("mode_")}
+    draws = Draws("independent", mixture, sites, log_prior, stats, dims)
+    of_all = weights._replace(log_evidence=weights.log_evidence + weighted.log_n_labellings)
+    return with_worth(draws, of_all, elbo=weighted.elbo + weighted.log_n_labellings)
+
+
+def with_worth(draws: Draws, weights: ImportanceWeights, *, elbo: float) -> Draws:
+    """The draws with what their weights say, and the warning that follows."""
     scalars = {
-        "elbo": weighted.elbo + weighted.log_n_labellings,
-        "log_evidence": weights.log_evidence + weighted.log_n_labellings,
+        "elbo": elbo,
+        "log_evidence": weights.log_evidence,
         "log_evidence_error": weights.log_evidence_error,
         "k_hat": weights.k_hat,
         "effective_share": weights.effective_share,
-        "effective_draws": weights.effective_share * len(weighted.z),
+        "effective_draws": weights.effective_share * len(weights.log_weights),
     }
-    stats = {name: np.array(value) for name, value in scalars.items()} | weighted.stats
-    stats["lp"] = weighted.log_p[chosen][None]
-    dims: dict[str, list[str]] = {name: [] for name in (*scalars, "n_evaluations")}
-    dims |= {name: ["mode_rank"] for name in stats if name.startswith("mode_")}
-    return Draws("independent", mixture, sites, log_prior, stats, dims, weaknesses(scalars))
+    stats = draws.stats | {name: np.array(value) for name, value in scalars.items()}
+    dims = draws.dims | {name: [] for name in scalars}
+    return replace(draws, stats=stats, dims=dims, warnings=draws.warnings + weaknesses(scalars))

@@ -83,17 +83,16 @@ def best_normal(log_posterior: LogPosterior, mode: int, z0, A, *, mean_field: bo
     d, n = len(z0), n_fixed_draws(len(z0))
     arguments = (log_posterior, jnp.asarray(mode), jnp.asarray(z0), jnp.asarray(A))
     parameters = jnp.zeros(2 * d if mean_field else 2 * d + d * (d - 1) // 2)
-    n_evaluations = 0
-    for doubling in range(_CONSTANTS.most_doublings + 1):
+    n_evaluations, most = 0, n << _CONSTANTS.most_doublings
+    while True:
         fixed, other = (jnp.asarray(standard_normals(n, d, rng=rng)) for _ in range(2))
         found = _maximise(*arguments, fixed, parameters)
         parameters, n_evaluations = found.x, n_evaluations + int(found.n_evaluations)
         m, S = _unpack(parameters, d)
         value = float(elbo(*arguments, m, S, other))
-        if -float(found.value) - value <= _CONSTANTS.overfitted or doubling == _CONSTANTS.most_doublings:
+        if -float(found.value) - value <= _CONSTANTS.overfitted or n == most:
             return Normal(z0 + A @ np.asarray(m), A @ np.asarray(S), value, n_evaluations)
         n *= 2
-    raise AssertionError
 
 
 def elbo_of_mixture(log_posterior: LogPosterior, normals: Normals, *, rng: np.random.Generator) -> float:

@@ -90,7 +90,7 @@ def guide_draws(
 
     params = fit(target)
     z, log_q = (np.asarray(a) for a in draw(target, params, jax.random.split(key_draws, n_draws)))
-    log_p = np.asarray(log_posteriors(LogPosterior(target), jnp.asarray(z), jnp.zeros(n_draws, int)))
+    log_p = np.asarray(log_posteriors(LogPosterior(target), jnp.asarray(z)))
     domain = _domain_of(target, modes, z[log_p.argmax()])
     log_ratio = np.where(in_domain(target, domain, z), log_p - log_q, -np.inf)
     stats = {"n_evaluations": np.array(n_steps * _N_PARTICLES)}

@@ -28,14 +28,13 @@ from jaxtyping import Array, Float, Int
 from scipy.special import logsumexp
 
 from bgmm.core import kernel
-from bgmm.core.checks import is_number, numpy_generator
+from bgmm.core.checks import numpy_generator
 from bgmm.core.components import Mixture
-from bgmm.core.importance import ImportanceWeights, resample, smoothed_weights, weaknesses
-from bgmm.core.in_memory import InMemory
+from bgmm.core.importance import log_mean, resample, smoothed_weights
 from bgmm.engines.base import Draws
 from bgmm.engines.gibbs.draws import draws_of_states
 from bgmm.engines.gibbs.sweep import State
-from bgmm.engines.variational.draws import Weighted
+from bgmm.engines.variational.draws import Weighted, with_worth
 from bgmm.program.declare import make_target
 from bgmm.program.family import DeclaredMixture
 from bgmm.program.target import Target
@@ -57,27 +56,6 @@ class Filled(NamedTuple):
     counts: Float[np.ndarray, "s m"]
 
 
-def leaves_empty(target: Target) -> bool:
-    """Whether the prior of the weights favours empty components, or leaves the number of components open."""
-    if target.not_alike or target.model is None:
-        return False
-    alpha = target.weights_prior.concentration
-    return bool(target.discrete) or target.weights_prior.size_is_bound or (is_number(alpha) and alpha < 1)
-
-
-def refusal_of_partitions(engine: str, target: Target, start: object) -> str | None:
-    """Why partitions of the rows cannot be drawn."""
-    if start is not None:
-        return f"{engine} tries every number of occupied components under this prior of the weights; leave start out"
-    if target.structure is None:
-        return f"{engine} draws empty components from their prior, which it can for Gaussian components only"
-    if not isinstance(target.rows, InMemory):
-        return f"{engine} draws the assignment of every row under this prior of the weights, so that rows must be in memory"
-    if not np.isin(np.asarray(target.rows.weights), (0.0, 1.0)).all():
-        return f"{engine} assigns whole rows under this prior of the weights, and weights= has others than 0 and 1"
-    return None
-
-
 def draws_over_occupied(
     target: Target, weighted: Callable[[Target, Array], tuple[Target, Weighted]], n_draws: int, *, key: Array
 ) -> Draws:
@@ -90,8 +68,8 @@ def draws_over_occupied(
         key_m, key_counts = jax.random.split(jax.random.fold_in(key_fit, m))
         of_m, found = weighted(_with_components(target, m), key_m)
         fits.append(_filled(target, of_m, found, log_alphas, key=key_counts))
-        gaps.append(_evidence(found.log_ratio) - found.elbo)
-        log_evidence = np.array([_evidence(fit.log_weights) for fit in fits])
+        gaps.append(log_mean(found.log_ratio) - found.elbo)
+        log_evidence = np.array([log_mean(fit.log_weights) for fit in fits])
         p = np.exp(log_evidence - logsumexp(log_evidence))
         if m > 2 and (p[-2:] < _NEGLIGIBLE).all():
             break
@@ -107,27 +85,8 @@ def draws_over_occupied(
     draws = draws_of_states(target, "independent", states, (every.counts[chosen] > 0)[None], np.zeros((1, n_draws)))
     mixtures = jax.tree.map(lambda a: jnp.asarray(a)[0], draws.mixture)
     draws.stats["lp"] = draws.stats["lp"] + np.asarray(_log_likelihoods(target, mixtures))[None]
-    return _with_worth(draws, weights, len(every.log_weights), float(p @ np.array(gaps)), p)
-
-
-def _with_worth(draws: Draws, weights: ImportanceWeights, n: int, gap: float, p: Float[np.ndarray, " m"]) -> Draws:
-    """The draws with what their weights say: the gap of evidence and ELBO is the mean over m."""
-    scalars = {
-        "elbo": weights.log_evidence - gap,
-        "log_evidence": weights.log_evidence,
-        "log_evidence_error": weights.log_evidence_error,
-        "k_hat": weights.k_hat,
-        "effective_share": weights.effective_share,
-        "effective_draws": weights.effective_share * n,
-    }
-    draws.stats |= {name: np.array(value) for name, value in scalars.items()} | {"occupied_probability": p}
-    draws.dims |= {name: [] for name in scalars} | {"occupied_probability": ["n_filled"]}
-    draws.warnings += weaknesses(scalars)
-    return draws
-
-
-def _evidence(log_weights: Float[np.ndarray, " s"]) -> float:
-    return float(logsumexp(log_weights) - np.log(len(log_weights)))
+    draws.stats["occupied_probability"], draws.dims["occupied_probability"] = p, ["n_filled"]
+    return with_worth(draws, weights, elbo=weights.log_evidence - float(p @ np.array(gaps)))  # the mean gap over m
 
 
 def _concentrations(target: Target, key: Array) -> Float[Array, " a"]:
@@ -148,7 +107,7 @@ def _with_components(target: Target, m: int) -> Target:
 def _filled(target: Target, of_m: Target, found: Weighted, log_alphas: Float[Array, " a"], *, key: Array) -> Filled:
     """The draws of one m, weighted for the declared prior."""
     keys = jax.random.split(key, len(found.z))
-    counts = np.asarray(_counts(of_m, jnp.asarray(found.z), keys), float)
+    counts = np.asarray(row_counts(of_m, jnp.asarray(found.z), keys), float)
     padded = np.pad(counts, ((0, 0), (0, target.n_components - counts.shape[1])))
     joint = np.asarray(_log_partitions(target, jnp.asarray(padded), log_alphas))
     uniform = np.asarray(jax.vmap(lambda n: of_m.weights_prior.log_partition(n, jnp.ones(()), jnp.array(n.shape[0])))(counts))
@@ -168,7 +127,9 @@ def _parts(target: Target, z: Float[np.ndarray, "s z"]) -> tuple[Float[np.ndarra
 
 
 @jax.jit
-def _counts(target: Target, z: Float[Array, "s z"], keys: Array) -> Int[Array, "s k"]:
+def row_counts(target: Target, z: Float[Array, "s z"], keys: Array) -> Int[Array, "s k"]:
+    """How many rows each component holds in one draw of the assignments, for each draw of the parameters."""
+
     def one(inputs):
         z, key = inputs
         return kernel.counts(target.mixture(z).natural(centred=target.centred), target.rows, key=key)
