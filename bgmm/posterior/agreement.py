@@ -44,24 +44,30 @@ def agreement(trees: Mapping[str, xr.DataTree], *, reference: str | None = None,
         without spread, such as a mode, is missing.
     :raises ValueError: for fewer than two fits, an unknown reference, or fits of different features.
     """
-    reference = check_fits(trees, reference)
+    return differences(*answers_of(trees, reference, x))
+
+
+def answers_of(trees: Mapping[str, xr.DataTree], reference: str | None, x=None) -> tuple[dict[str, Answers], Answers]:
+    """What each fit but the reference says at the rows, and what the reference says."""
+    reference = _checked(trees, reference)
     rows = _rows(trees, reference, x)
-    expected = Answers(trees[reference], rows)
-    found = {name: _compared(Answers(tree, rows), expected) for name, tree in trees.items() if name != reference}
-    return pd.concat(found, names=["fit", "quantity"])
+    answers = {name: Answers(tree, rows) for name, tree in trees.items()}
+    expected = answers.pop(reference)
+    return answers, expected
 
 
-def compared_moments(
-    trees: Mapping[str, xr.DataTree], reference: str | None, x=None
+def differences(answers: Mapping[str, Answers], expected: Answers) -> pd.DataFrame:
+    """The table of ``agreement``."""
+    return pd.concat({name: _compared(fit, expected) for name, fit in answers.items()}, names=["fit", "quantity"])
+
+
+def relative_moments(
+    answers: Mapping[str, Answers], expected: Answers
 ) -> tuple[list[str], dict[str, tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]]]:
     """Names of the weights, means and scales of matched clusters, and of each fit their means and standard deviations.
 
     Both are in the units of the reference, less its mean and over its standard deviation.
     """
-    reference = check_fits(trees, reference)
-    rows = _rows(trees, reference, x)
-    expected = Answers(trees[reference], rows)
-    answers = {name: Answers(tree, rows) for name, tree in trees.items() if name != reference}
     pairs = {name: matched(fit, expected) for name, fit in answers.items()}
     common = sorted(set.intersection(*(set(theirs.tolist()) for _, theirs in pairs.values())))
     groups = [name for name in _GROUPS if all(name in one.posterior for one in (expected, *answers.values()))]
@@ -77,7 +83,7 @@ def compared_moments(
     return names, found
 
 
-def check_fits(trees: Mapping[str, xr.DataTree], reference: str | None) -> str:
+def _checked(trees: Mapping[str, xr.DataTree], reference: str | None) -> str:
     """The name of the reference, once the fits can be compared."""
     if len(trees) < 2:
         raise ValueError("agreement needs at least two fits, such as {'vi': tree, 'nuts': other}")
@@ -115,8 +121,8 @@ def _compared(fit: Answers, reference: Answers) -> pd.DataFrame:
     for name in _GROUPS:
         if name in fit.posterior and name in reference.posterior and (name != "weights" or len(theirs) > 1):
             lines |= _moment_lines(name, fit.moments(name, own), reference.moments(name, theirs))
-    k = _total_variation(n_occupied(fit.tree).to_numpy(), n_occupied(reference.tree).to_numpy())
     p = n_occupied(reference.tree).to_numpy()
+    k = _total_variation(n_occupied(fit.tree).to_numpy(), p)
     lines["K+ (total variation)"] = (k, float(np.sqrt((p * (1 - p)).sum() / min(fit.effective, reference.effective))), "")
     difference, gap = _mean_difference, np.abs(fit.log_density[0] - reference.log_density[0])
     noise = math.hypot(fit.noise(fit.log_density, difference), reference.noise(reference.log_density, difference))

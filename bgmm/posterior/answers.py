@@ -15,7 +15,7 @@ from bgmm.core.components import Mixture
 from bgmm.posterior.co_clustering import same_cluster
 from bgmm.posterior.evaluate import at_rows, mean_log_density, mean_responsibilities
 from bgmm.posterior.relabel import relabelled
-from bgmm.tree.read import about, parameters, posterior_of
+from bgmm.tree.read import is_independent, parameters, posterior_of
 
 _MAX_PAIRED = 150  # rows whose pairs are compared
 
@@ -35,7 +35,7 @@ class Answers:
 
     def __init__(self, tree: xr.DataTree, rows: Float[np.ndarray, "n d"]):
         tree = relabelled(tree)
-        self.tree, self.posterior, self.independent = tree, posterior_of(tree), about(tree).get("draws") == "independent"
+        self.tree, self.posterior, self.independent = tree, posterior_of(tree), is_independent(tree)
         self.whole, self.scaling = parameters(tree)
         self.clusters, _ = parameters(tree, self.posterior)
         n = len(self.whole.log_weights)

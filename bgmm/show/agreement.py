@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from bgmm.posterior.agreement import agreement, compared_moments
+from bgmm.core.precision import in_float64
+from bgmm.posterior.agreement import answers_of, differences, relative_moments
 from bgmm.show.colours import colours
 
 _WIDE = 1.645  # standard deviations on each side: 90 % of a normal distribution
@@ -17,6 +18,7 @@ _SHOWN = 40  # parameters, those that differ most
 _OUTSIDE = 6.0  # standard deviations of the reference, beyond which intervals are cut off
 
 
+@in_float64
 def plot_agreement(trees: Mapping[str, xr.DataTree], *, reference: str | None = None, x=None) -> tuple[Axes, Axes]:
     """Plot the parameters and the label-free distances of fits against one of them.
 
@@ -30,8 +32,8 @@ def plot_agreement(trees: Mapping[str, xr.DataTree], *, reference: str | None = 
     :returns: the two axes.
     :raises ValueError: as ``agreement``.
     """
-    table = agreement(trees, reference=reference, x=x)
-    names, moments = compared_moments(trees, reference, x)
+    answers = answers_of(trees, reference, x)
+    table, (names, moments) = differences(*answers), relative_moments(*answers)
     worst = np.max([np.abs(mean) + np.abs(np.log(np.maximum(sd, 1e-3))) for mean, sd in moments.values()], axis=0)
     shown = np.sort(np.argsort(-worst, kind="stable")[:_SHOWN])
     _, (left, right) = plt.subplots(

@@ -10,7 +10,7 @@ import xarray as xr
 from bgmm.core.importance import weaknesses
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.relabel import relabelled
-from bgmm.tree.read import about, features_of, has_mixtures, held_assignments, posterior_of, presence_of
+from bgmm.tree.read import about, features_of, has_mixtures, held_assignments, is_independent, posterior_of, presence_of
 
 _MAX_R_HAT = 1.01  # Vehtari et al. (2021)
 _MIN_EFFECTIVE = 400  # bulk effective sample size, same source
@@ -29,8 +29,7 @@ def summary_text(tree: xr.DataTree) -> str:
     parts += [_modes_line(tree), _clusters_line(tree)]
     if has_mixtures(tree):
         listed = xr.DataTree.from_dict({"posterior": _listed(tree, _LISTED_SHARE)})
-        independent = single or about(tree).get("draws") == "independent"
-        table = az.summary(listed, kind="stats" if independent else "all")
+        table = az.summary(listed, kind="stats" if single or is_independent(tree) else "all")
         if single:
             table = table[["mean"]].rename(columns={"mean": "estimate"}).astype(float).map("{:.4g}".format)
         parts += ["", table.to_string(), "", _resolution_line(tree)]
@@ -40,7 +39,7 @@ def summary_text(tree: xr.DataTree) -> str:
 
 def verdicts(tree: xr.DataTree) -> list[str]:
     """Sentences on how far the draws can be trusted, and on low agreement between them."""
-    sentences = _approximation_lines(tree) if about(tree).get("draws") == "independent" else _chains_lines(tree)
+    sentences = _approximation_lines(tree) if is_independent(tree) else _chains_lines(tree)
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
     if "agreement" in stats and (low := float(stats["agreement"].mean())) < _MIN_AGREEMENT:
         sentences.append(f"The draws agree on only {low:.0%} of the memberships: the clusters are not well determined.")

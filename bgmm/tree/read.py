@@ -171,6 +171,11 @@ def about(tree: xr.DataTree) -> dict[str, Any]:
     return json.loads(tree.attrs.get("bgmm", "{}"))
 
 
+def is_independent(tree: xr.DataTree) -> bool:
+    """Whether its draws are independent of each other, and not those of chains."""
+    return about(tree).get("draws") == "independent"
+
+
 def with_about(tree: xr.DataTree, **changes: Any) -> xr.DataTree:
     """A copy of the tree with entries of ``about`` changed."""
     changed = tree.copy()
