@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import jax
@@ -15,47 +14,7 @@ from bgmm.core import partitions
 from bgmm.core.checks import check_count
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior
 from bgmm.models.hyperpriors import Concentration, F, check_concentration, declare_concentration
-from bgmm.program.weights import Count, PaddedDirichlet, Sticks
-
-
-class SymmetricDirichlet(ABC):
-    r"""What all weights priors share whose weights are symmetric Dirichlet given K and the concentration.
-
-    .. math:: w \mid K, \alpha \sim \mathrm{Dirichlet}(\gamma, \ldots, \gamma), \qquad \gamma = \gamma(\alpha, K)
-
-    A subclass is a frozen dataclass that adds ``dirichlet_parameter``, which is gamma, and from ``WeightsPrior`` ``size``,
-    ``size_is_bound``, ``concentration``, ``log_prior_k`` and ``declare``.
-    """
-
-    @abstractmethod
-    def dirichlet_parameter(self, concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
-        """Gamma, for ``k`` components."""
-
-    @property
-    def exchangeable(self) -> bool:
-        """Whether p(w | alpha, K) is the same for every order of the components."""
-        return True
-
-    def log_density(self, log_w: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""]) -> Float[Array, ""]:
-        """Log density of the first K - 1 weights."""
-        return PaddedDirichlet(self.dirichlet_parameter(concentration, k), k, log_w.shape[0]).log_density(log_w)
-
-    def log_partition(self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
-        """Log probability of a partition with these counts (``core.partitions``)."""
-        return partitions.dirichlet_log_partition(counts, self.dirichlet_parameter(concentration, k), k)
-
-    def new_component(
-        self, n: Num[Array, ""], occupied: Num[Array, ""], concentration: Float[Array, ""], k: Num[Array, ""]
-    ) -> Float[Array, ""]:
-        """Probability that row n + 1 opens a new component: gamma (K - K+) / (n + gamma K)."""
-        gamma = self.dirichlet_parameter(concentration, k)
-        return gamma * jnp.maximum(k - occupied, 0) / (n + gamma * k)
-
-    def draw_log_weights(
-        self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""], *, key: Array
-    ) -> Float[Array, " m"]:
-        """Logarithms of w ~ Dirichlet(gamma + n_1, ..., gamma + n_K)."""
-        return partitions.dirichlet_log_weights(counts, self.dirichlet_parameter(concentration, k), k, key=key)
+from bgmm.program.weights import Count, PaddedDirichlet, Sticks, SymmetricDirichlet, fixed_number
 
 
 @dataclass(frozen=True)
@@ -93,7 +52,7 @@ class Dirichlet(SymmetricDirichlet):
 
     def log_prior_k(self) -> Float[Array, " m"]:
         """Log prior probability of each number of components, 1 .. size."""
-        return _fixed(self.size)
+        return fixed_number(self.size)
 
     def declare(self) -> Float[Array, " m"]:
         """Sample the weights: inside a NumPyro program only."""
@@ -203,7 +162,7 @@ class StickBreaking:
 
     def log_prior_k(self) -> Float[Array, " m"]:
         """Log prior probability of each number of components, 1 .. size."""
-        return _fixed(self.size)
+        return fixed_number(self.size)
 
     def declare(self) -> Float[Array, " m"]:
         """Sample the weights: inside a NumPyro program only."""
@@ -229,8 +188,3 @@ class StickBreaking:
     ) -> Float[Array, " m"]:
         """Logarithms of w ~ Dirichlet(n_1, ..., n_K+, alpha), whose last weight the empty components break up as sticks."""
         return partitions.process_log_weights(counts, concentration, key=key)
-
-
-def _fixed(k: int) -> Float[Array, " k"]:
-    """Log prior of 1, 2, ... components when there are k."""
-    return jnp.where(jnp.arange(1, k + 1) == k, 0.0, -jnp.inf)

@@ -1,7 +1,8 @@
-"""Distributions of the number of components, and of their weights."""
+"""Distributions of the number of components and of their weights, and what priors of symmetric Dirichlet weights share."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -114,42 +115,70 @@ class Sticks(Distribution):
         return (size - 1) * jnp.log(alpha) + (alpha - 1) * log_left[..., -1] - log_left[..., :-1].sum(-1)
 
 
+class SymmetricDirichlet(ABC):
+    r"""What all weights priors share whose weights are symmetric Dirichlet given K and the concentration.
+
+    .. math:: w \mid K, \alpha \sim \mathrm{Dirichlet}(\gamma, \ldots, \gamma), \qquad \gamma = \gamma(\alpha, K)
+
+    A subclass is a frozen dataclass that adds ``dirichlet_parameter``, which is gamma, and from ``WeightsPrior`` ``size``,
+    ``size_is_bound``, ``concentration``, ``log_prior_k`` and ``declare``.
+    """
+
+    @abstractmethod
+    def dirichlet_parameter(self, concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
+        """Gamma, for ``k`` components."""
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether p(w | alpha, K) is the same for every order of the components."""
+        return True
+
+    def log_density(self, log_w: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""]) -> Float[Array, ""]:
+        """Log density of the first K - 1 weights."""
+        return PaddedDirichlet(self.dirichlet_parameter(concentration, k), k, log_w.shape[0]).log_density(log_w)
+
+    def log_partition(self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
+        """Log probability of a partition with these counts (``core.partitions``)."""
+        return partitions.dirichlet_log_partition(counts, self.dirichlet_parameter(concentration, k), k)
+
+    def new_component(
+        self, n: Num[Array, ""], occupied: Num[Array, ""], concentration: Float[Array, ""], k: Num[Array, ""]
+    ) -> Float[Array, ""]:
+        """Probability that row n + 1 opens a new component: gamma (K - K+) / (n + gamma K)."""
+        gamma = self.dirichlet_parameter(concentration, k)
+        return gamma * jnp.maximum(k - occupied, 0) / (n + gamma * k)
+
+    def draw_log_weights(
+        self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""], *, key: Array
+    ) -> Float[Array, " m"]:
+        """Logarithms of w ~ Dirichlet(gamma + n_1, ..., gamma + n_K)."""
+        return partitions.dirichlet_log_weights(counts, self.dirichlet_parameter(concentration, k), k, key=key)
+
+
+def fixed_number(k: int) -> Float[Array, " k"]:
+    """Log prior of 1, 2, ... components when there are k."""
+    return jnp.where(jnp.arange(1, k + 1) == k, 0.0, -jnp.inf)
+
+
 @dataclass(frozen=True)
-class UniformWeights:
-    """Weights of a given number of components, uniform on the simplex: a ``WeightsPrior`` for targets that engines make.
+class UniformWeights(SymmetricDirichlet):
+    """Weights of a given number of components, uniform on the simplex, for targets that engines make.
 
     :param size: K.
     """
 
     size: int
     size_is_bound: ClassVar[bool] = False
-    exchangeable: ClassVar[bool] = True
     concentration: ClassVar[float] = 1.0
+
+    def dirichlet_parameter(self, concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
+        """One."""
+        return jnp.ones(())
 
     def log_prior_k(self) -> Float[Array, " m"]:
         """The number is given."""
-        return jnp.where(jnp.arange(1, self.size + 1) == self.size, 0.0, -jnp.inf)
+        return fixed_number(self.size)
 
     def declare(self) -> Float[Array, " m"]:
         """Sample the weights: inside a NumPyro program only."""
         return jnp.ones(1) if self.size == 1 else numpyro.sample("weights", dist.Dirichlet(jnp.ones(self.size)))
-
-    def log_density(self, log_w: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""]) -> Float[Array, ""]:
-        """log Gamma(K)."""
-        return gammaln(float(self.size))
-
-    def log_partition(self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Num[Array, ""]) -> Float[Array, ""]:
-        """Log probability of a partition with these counts (``core.partitions``)."""
-        return partitions.dirichlet_log_partition(counts, jnp.ones(()), k)
-
-    def new_component(
-        self, n: Num[Array, ""], occupied: Num[Array, ""], concentration: Float[Array, ""], k: Num[Array, ""]
-    ) -> Float[Array, ""]:
-        """Probability that row n + 1 opens a new component: (K - K+) / (n + K)."""
-        return jnp.maximum(k - occupied, 0) / (n + k)
-
-    def draw_log_weights(
-        self, counts: Float[Array, " m"], concentration: Float[Array, ""], k: Int[Array, ""], *, key: Array
-    ) -> Float[Array, " m"]:
-        """Logarithms of w ~ Dirichlet(1 + n_1, ..., 1 + n_K)."""
-        return partitions.dirichlet_log_weights(counts, jnp.ones(()), k, key=key)
