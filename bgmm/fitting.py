@@ -202,6 +202,7 @@ def _about(model: Model, settings: Engine, seed, data: Data, target: Target, dra
         "engine": type(settings).__name__,
         "settings": {name: _named(value) for name, value in asdict(settings).items()},  # type: ignore[call-overload]
         "draws": draws.kind,
+        "warnings": draws.warnings,
         "seed": int(seed) if not isinstance(seed, jax.Array) else repr(seed),
         "n_components": target.n_components,
         "versions": {name: version(name) for name in ("bgmm", "jax", "numpyro", "arviz")},

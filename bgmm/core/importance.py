@@ -8,7 +8,7 @@ Yao and Gabry 2024, Pareto smoothed importance sampling).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from scipy.special import logsumexp
 
 LEAST_DRAWS = 400  # for the weights to have a tail that a Pareto distribution can be fitted to
 LARGEST_GAP = 1.0  # nats of log evidence less ELBO
+LEAST_GAP = 0.2  # nats by which the ELBO, itself a mean over draws, may exceed the log evidence beyond its error
 LARGEST_K_HAT = 0.7  # Vehtari et al. (2024)
 LEAST_EFFECTIVE = 400  # draws
 _LEAST_SPREAD = 1e-9  # of the log weights, below which they are equal, and have no tail to fit
@@ -30,12 +31,15 @@ class ImportanceWeights(NamedTuple):
     log_weights: Float[np.ndarray, " s"]  # smoothed; their exponentials sum to one
     log_evidence: float  # log of the mean raw weight
     log_evidence_error: float  # its standard error
-    k_hat: float  # Pareto shape; minus infinity for equal weights, infinity where no draw has weight
+    k_hat: float  # Pareto shape; minus infinity for equal weights, infinity where no draw has weight, or that of one is unknown
     effective_share: float  # 1 / (S sum_s w_s^2): the variance of a mean is that of so many independent draws
 
 
 def smoothed_weights(log_ratio: Float[np.ndarray, " s"]) -> ImportanceWeights:
-    """Pareto-smoothed weights from log p - log q; a ratio that is not finite counts as weight zero."""
+    """Pareto-smoothed weights from log p - log q, minus infinity for a weight of zero.
+
+    Draws of ratio NaN or infinity get no weight either, and k-hat is then infinity: what they should weigh is not known.
+    """
     counted = np.isfinite(log_ratio)
     if not counted.any():
         return ImportanceWeights(np.full(len(log_ratio), -np.log(len(log_ratio))), -np.inf, np.inf, np.inf, 0.0)
@@ -46,6 +50,8 @@ def smoothed_weights(log_ratio: Float[np.ndarray, " s"]) -> ImportanceWeights:
         floor = log_ratio[counted].min() - _OUTSIDE
         values, k = array_stats.psislw(-np.where(counted, log_ratio, floor))  # takes the log of 1 / w
         log_w, k_hat = np.where(counted, np.asarray(values), -np.inf), float(k)
+    if not (counted | (log_ratio == -np.inf)).all():
+        k_hat = np.inf
     log_w = log_w - logsumexp(log_w)
     share = float(np.exp(-logsumexp(2 * log_w)) / len(log_w))
     spread = np.exp(logsumexp(2 * raw) - 2 * logsumexp(raw)) - 1 / len(raw)  # relative variance of the mean
@@ -65,19 +71,23 @@ def resample(log_w: Float[np.ndarray, " s"], n: int | None = None, *, rng: np.ra
     return np.minimum(np.searchsorted(cumulative, points, side="right"), len(log_w) - 1)
 
 
-def weaknesses(stats: Mapping[str, float]) -> list[str]:
-    """Why draws with these statistics should not be trusted: at most one sentence.
+def weaknesses(stats: Mapping[str, float], remedies: Sequence[str] = ()) -> list[str]:
+    """Why draws with these statistics should not be trusted, and what to do: at most one sentence.
 
-    The three limits were chosen on some data sets of benchmarks/COVERAGE.md, which tells their error rates on the others.
+    The limits were chosen on some data sets of benchmarks/COVERAGE.md, which tells their error rates on the others.
     """
     gap = stats["log_evidence"] - stats["elbo"]
     found = []
     if not gap <= LARGEST_GAP:
         found.append(f"the log evidence is {gap:.1f} nats above the ELBO (over {LARGEST_GAP}), far from a normal posterior")
+    if -gap > LEAST_GAP + 3 * stats["log_evidence_error"]:
+        found.append(f"the log evidence is {-gap:.1f} nats below its lower bound, the ELBO, so that draws miss a part")
     if not stats["k_hat"] <= LARGEST_K_HAT:
         found.append(f"k-hat of the importance weights is {stats['k_hat']:.2f} (over {LARGEST_K_HAT})")
     if not stats["effective_draws"] >= LEAST_EFFECTIVE:
+        remedies = remedies if found else ["raise n_draws", *remedies]
         found.append(f"there are only {stats['effective_draws']:.0f} effective draws (under {LEAST_EFFECTIVE})")
     if not found:
         return []
-    return [f"this approximation may be wrong: {', and '.join(found)}; use nuts or gibbs, or look for more modes with n_starts"]
+    sentence = f"this approximation may be wrong: {', and '.join(found)}"
+    return [f"{sentence}; {', or '.join(remedies)}" if remedies else sentence]

@@ -43,6 +43,11 @@ class Laplace:
         """Too many parameters; and where the prior leaves components empty, what partitions of the rows do not allow."""
         return refusal("Laplace", target, start)
 
+    @property
+    def remedy(self) -> str:
+        """What may improve the approximation."""
+        return "look for more modes with n_starts"
+
     def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
         """Weighted draws of the posterior."""
         return weighted_draws(target, laplace_normal, self.n_draws, self.n_starts, key=key, start=start)

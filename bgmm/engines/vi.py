@@ -68,6 +68,11 @@ class VI:
             return "a guide is for a given number of components, all of them occupied, and this prior leaves some empty"
         return refusal("VI", target, start)
 
+    @property
+    def remedy(self) -> str:
+        """What may improve the approximation."""
+        return "look for more modes with n_starts" if self.guide is None else "raise guide_steps"
+
     def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
         """Weighted draws of the posterior."""
         if self.guide is not None:

@@ -20,8 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from bgmm.core.precision import in_float64
 from bgmm.posterior.answers import Answers, Moments
 from bgmm.posterior.evaluate import rows_like
-from bgmm.posterior.occupied import n_occupied
-from bgmm.tree.read import features_of, observed
+from bgmm.tree.read import features_of, mixtures_of, observed
 
 _MAX_ROWS = 400  # at which densities and memberships are compared
 _GROUPS = ("weights", "means", "scales")
@@ -42,7 +41,7 @@ def agreement(trees: Mapping[str, xr.DataTree], *, reference: str | None = None,
     :param x: rows (n, d) at which fits are compared, by default up to 400 of those that were fitted.
     :returns: one row for each fit and quantity, with ``value``, its Monte Carlo ``error``, and ``where``. A ratio of a fit
         without spread, such as a mode, is missing.
-    :raises ValueError: for fewer than two fits, an unknown reference, or fits of different features.
+    :raises ValueError: for fewer than two fits, an unknown reference or one without a spread, or fits of different features.
     """
     return differences(*answers_of(trees, reference, x))
 
@@ -85,11 +84,14 @@ def relative_moments(
 
 def _checked(trees: Mapping[str, xr.DataTree], reference: str | None) -> str:
     """The name of the reference, once the fits can be compared."""
-    if len(trees) < 2:
-        raise ValueError("agreement needs at least two fits, such as {'vi': tree, 'nuts': other}")
+    if not isinstance(trees, Mapping) or not all(isinstance(tree, xr.DataTree) for tree in trees.values()) or len(trees) < 2:
+        raise ValueError("agreement needs at least two fits by name, such as {'vi': tree, 'nuts': other}")
     reference = list(trees)[-1] if reference is None else reference
     if reference not in trees:
         raise ValueError(f"reference must be one of {', '.join(trees)}, not {reference!r}")
+    sizes = mixtures_of(trees[reference]).sizes
+    if sizes["chain"] * sizes["draw"] == 1:
+        raise ValueError(f"fit '{reference}' is one point, without a spread to compare with; name a reference that has draws")
     features = features_of(trees[reference])
     for name, tree in trees.items():
         if features_of(tree) != features:
@@ -104,7 +106,9 @@ def _rows(trees: Mapping[str, xr.DataTree], reference: str, x) -> Float[np.ndarr
         x = rows_like(trees[reference], x)
     else:
         holders = [tree for tree in (trees[reference], *trees.values()) if "observed_data" in tree.children]
-        x = observed(holders[0] if holders else trees[reference])
+        if not holders:
+            raise ValueError("none of these fits holds its rows; give some as x, at which they are compared")
+        x = observed(holders[0])
     return x[np.unique(np.linspace(0, len(x) - 1, _MAX_ROWS).astype(int))]
 
 
@@ -121,9 +125,9 @@ def _compared(fit: Answers, reference: Answers) -> pd.DataFrame:
     for name in _GROUPS:
         if name in fit.posterior and name in reference.posterior and (name != "weights" or len(theirs) > 1):
             lines |= _moment_lines(name, fit.moments(name, own), reference.moments(name, theirs))
-    p = n_occupied(reference.tree).to_numpy()
-    k = _total_variation(n_occupied(fit.tree).to_numpy(), p)
-    lines["K+ (total variation)"] = (k, float(np.sqrt((p * (1 - p)).sum() / min(fit.effective, reference.effective))), "")
+    moved = _total_variation(fit.n_occupied[0], reference.n_occupied[0])
+    noise = math.hypot(*(one.noise(one.n_occupied, _total_variation) for one in (fit, reference)))
+    lines["K+ (total variation)"] = (moved, noise, "")
     difference, gap = _mean_difference, np.abs(fit.log_density[0] - reference.log_density[0])
     noise = math.hypot(fit.noise(fit.log_density, difference), reference.noise(reference.log_density, difference))
     lines["log density (mean difference)"] = (float(gap.mean()), noise, f"{gap.max():.2g} at the most")
@@ -132,8 +136,6 @@ def _compared(fit: Answers, reference: Answers) -> pd.DataFrame:
     lines["membership (total variation)"] = (moved, noise, "")
     noise = math.hypot(fit.noise(fit.co_clustering, difference), reference.noise(reference.co_clustering, difference))
     lines["co-clustering (mean difference)"] = (difference(fit.co_clustering[0], reference.co_clustering[0]), noise, "")
-    if extra := fit.membership[0].shape[1] - reference.membership[0].shape[1]:
-        lines["clusters more than the reference"] = (float(extra), 0.0, "")
     return pd.DataFrame.from_dict(lines, orient="index", columns=["value", "error", "where"])
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from bgmm.core.components import Mixture
 from bgmm.posterior.co_clustering import same_cluster
 from bgmm.posterior.evaluate import at_rows, mean_log_density, mean_responsibilities
+from bgmm.posterior.occupied import occupied_counts
 from bgmm.posterior.relabel import relabelled
 from bgmm.tree.read import is_independent, parameters, posterior_of
 
@@ -35,13 +36,15 @@ class Answers:
 
     def __init__(self, tree: xr.DataTree, rows: Float[np.ndarray, "n d"]):
         tree = relabelled(tree)
-        self.tree, self.posterior, self.independent = tree, posterior_of(tree), is_independent(tree)
+        self.posterior, self.independent = posterior_of(tree), is_independent(tree)
         self.whole, self.scaling = parameters(tree)
         self.clusters, _ = parameters(tree, self.posterior)
         n = len(self.whole.log_weights)
         self.halves = [slice(None)] if n == 1 else [slice(None), slice(0, n // 2), slice(n // 2, n)]
-        self.effective = float(tree["sample_stats"]["effective_draws"]) if self.independent else float(n)
+        self.effective = _effective_draws(tree, n) if self.independent else float(n)
         self.repeats = n / self.effective  # the variance of resampled draws is so many times that of as many independent ones
+        counts = occupied_counts(tree)
+        self.n_occupied = [np.bincount(counts[half]) / len(counts[half]) for half in self.halves]
         inputs = [(self._part(self.whole, half), self._part(self.clusters, half)) for half in self.halves]
         self.log_density = [mean_log_density(at_rows(whole, self.scaling, rows)) for whole, _ in inputs]
         self.membership = [mean_responsibilities(at_rows(clusters, self.scaling, rows)) for _, clusters in inputs]
@@ -71,6 +74,12 @@ class Answers:
     def noise(self, averages: list[np.ndarray], distance: Callable) -> float:
         """The share of this fit in the distance that chance alone gives."""
         return 0.0 if len(averages) == 1 else 0.5 * float(distance(*averages[1:])) * np.sqrt(self.repeats)
+
+
+def _effective_draws(tree: xr.DataTree, n: int) -> float:
+    """Of n draws resampled from S weighted ones that are worth E: a mean varies by both, by 1/n where all weights are equal."""
+    worth, share = (float(tree["sample_stats"][name]) for name in ("effective_draws", "effective_share"))
+    return 1 / (1 / worth + 1 / n - share / worth) if worth > 0 else 1.0
 
 
 def _shape(values: xr.DataArray, n_clusters: int) -> tuple[int, ...]:

@@ -25,12 +25,16 @@ def n_occupied(tree: xr.DataTree, *, seed: int | jax.Array = 0) -> xr.DataArray:
         coordinate ``prior`` holds the prior probabilities beside the posterior ones, unless the rows are so many that they take
         more than a few seconds (``prior_n_occupied`` computes them for any number).
     """
-    if "sample_stats" in tree.children and "n_occupied" in tree["sample_stats"]:
-        counts = tree["sample_stats"]["n_occupied"].to_numpy()
-    else:
-        counts = occupied(evaluation(tree), key=random_key(seed)).sum(1)
+    counts = occupied_counts(tree, seed=seed)
     least = mixtures_of(tree).sizes["cluster"] if has_mixtures(tree) else 1
     return _table("n_occupied", counts, _prior(tree, "prior_n_occupied"), least)
+
+
+def occupied_counts(tree: xr.DataTree, *, seed: int | jax.Array = 0) -> Int[np.ndarray, " s"]:
+    """K+ of every draw, chain after chain."""
+    if "sample_stats" in tree.children and "n_occupied" in tree["sample_stats"]:
+        return tree["sample_stats"]["n_occupied"].to_numpy().reshape(-1)
+    return occupied(evaluation(tree), key=random_key(seed)).sum(1)
 
 
 def n_components(tree: xr.DataTree) -> xr.DataArray:

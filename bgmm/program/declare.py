@@ -19,6 +19,7 @@ from bgmm.core.gaussians import Gaussians
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.program.distributions import ComponentMixture
+from bgmm.program.exchangeable import exchangeable_sites
 from bgmm.program.family import About, DeclaredMixture
 from bgmm.program.target import Target
 from bgmm.program.trace import Hold, Layout, layout_of, observed_mixture, read_trace, unpack
@@ -68,7 +69,8 @@ def make_target(
         model=model,
         not_alike="Gibbs fits a models.Mixture, whose components are alike, and this is another program",
     )
-    return target if model is None else _by_component(target, model)
+    target = target if model is None else _by_component(target, model)
+    return replace(target, exchangeable=exchangeable_sites(target))
 
 
 def _look(

@@ -83,6 +83,7 @@ class Target:
     shared_sites: Layout = field(default=(), metadata={"static": True})  # sites that all components share
     hidden: tuple[str, ...] = field(default=(), metadata={"static": True})  # sites that the mixture shows in the user's units
     not_alike: str = field(default="", metadata={"static": True})  # why there is no view component by component
+    exchangeable: tuple[str, ...] = field(default=(), metadata={"static": True})  # sites that follow the components' order
     centred: bool = field(default=False, metadata={"static": True})  # natural forms about each component: slower, exact
 
     @property

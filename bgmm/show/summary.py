@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bgmm.core.importance import weaknesses
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.relabel import relabelled
 from bgmm.tree.read import about, features_of, has_mixtures, held_assignments, is_independent, posterior_of, presence_of
@@ -55,7 +54,7 @@ def _approximation_lines(tree: xr.DataTree) -> list[str]:
         f"importance weights: k-hat {stats['k_hat']:.2f}, {stats['effective_draws']:.0f} effective draws "
         f"({stats['effective_share']:.0%} of those drawn)"
     )
-    doubts = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in weaknesses(stats)]
+    doubts = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in about(tree).get("warnings", [])]
     return [figures, *(doubts or ["The approximation passes its checks."])]
 
 

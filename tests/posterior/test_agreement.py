@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import bgmm
 from tests.mixtures import Parameters, sample
@@ -80,13 +81,35 @@ def test_picture_shows_every_parameter_and_distance(rng):
     plt.close("all")
 
 
+def test_error_of_the_number_occupied_is_that_of_chance():
+    """Two fits that draw K+ = 1 or 2 with one probability: their distance is about the error, which is not zero by one fit."""
+    rng = np.random.default_rng(3)
+    distances, errors = [], []
+    for _ in range(20):
+        one, other = fits(rng).values()
+        for tree in (one, other):
+            shape = (tree["posterior"].sizes["chain"], tree["posterior"].sizes["draw"])
+            tree["sample_stats"] = xr.Dataset({"n_occupied": (("chain", "draw"), 1 + (rng.uniform(size=shape) < 0.3))})
+        value, error, _ = bgmm.agreement({"one": one, "other": other}).loc[("one", "K+ (total variation)")]
+        distances.append(value**2)
+        errors.append(error**2)
+    assert 0.4 < np.mean(distances) / np.mean(errors) < 2.5
+    tree["sample_stats"] = xr.Dataset({"n_occupied": (("chain", "draw"), np.ones(shape, int))})
+    assert bgmm.agreement({"one": one, "other": tree}).loc[("one", "K+ (total variation)"), "error"] > 0
+
+
 def test_what_cannot_be_compared_raises(rng):
     trees = fits(rng)
+    unseen = {name: tree.drop_nodes("observed_data") for name, tree in trees.items()}
+    with pytest.raises(ValueError, match="none of these fits holds its rows"):
+        bgmm.agreement(unseen)
     with pytest.raises(ValueError, match="at least two fits"):
         bgmm.agreement({"one": trees["one"]})
     with pytest.raises(ValueError, match="reference must be one of one, other, not 'nuts'"):
         bgmm.agreement(trees, reference="nuts")
     x = np.stack([trees["one"]["observed_data"][name] for name in ("f0", "f1")], axis=1)
     named = bgmm.fit(bgmm.models.finite(1), x, bgmm.EM(n_starts=1), seed=0)
-    with pytest.raises(ValueError, match="fit 'one' has the features f0, f1, and 'em' has x1, x2"):
+    with pytest.raises(ValueError, match="fit 'em' is one point"):
         bgmm.agreement({"one": trees["one"], "em": named})
+    with pytest.raises(ValueError, match="fit 'em' has the features x1, x2, and 'one' has f0, f1"):
+        bgmm.agreement({"em": named, "one": trees["one"]})

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from bgmm.core.importance import smoothed_weights
+from bgmm.core.importance import ImportanceWeights, smoothed_weights
 from bgmm.engines.importance.proposal import NU, Proposal, from_factors, log_densities
 
 
@@ -32,6 +32,7 @@ class Constants:
     narrower: float = 0.8  # scales of a new term, of those of the term whose draw it is about
     em_steps: int = 4  # in a round
     believed: float = 2.0  # draws for each parameter that the covariance before a step counts for
+    errors: float = 3.0  # standard errors by which log evidences differ where one proposal covers less than another
     least_weight: float = 1e-6  # of a term that is kept
 
 
@@ -43,11 +44,13 @@ def adapted(
 ) -> Proposal:
     """Of ``q`` and the proposals that rounds of adaptation lead to, the one with the largest effective share of fresh draws.
 
+    One by whose draws the log evidence is lower than another's, by more than their errors, has lost mass and does not count.
+
     :param log_p: the log density of the target at each point, minus infinity outside of its domain.
     """
-    best, best_share = q, -1.0
     if q.centre.shape[1] > _CONSTANTS.max_parameters:
-        return best
+        return q
+    best, best_weights = q, None
     proposals: list[Proposal] = []
     z: list[np.ndarray] = []  # of each round
     p: list[np.ndarray] = []
@@ -55,9 +58,10 @@ def adapted(
     for round_ in range(_CONSTANTS.rounds):
         fresh, term = q.draw(_CONSTANTS.draws, rng=rng)
         log_q, log_p_fresh = log_densities(q, fresh), log_p(fresh)
-        share = smoothed_weights(log_p_fresh - log_q).effective_share
-        if share > best_share:
-            best, best_share = q, share
+        of_fresh = smoothed_weights(log_p_fresh - log_q)
+        if best_weights is None or _is_better(of_fresh, best_weights):
+            best, best_weights = q, of_fresh
+        share = of_fresh.effective_share
         if share > _CONSTANTS.enough or share == 0 or round_ == _CONSTANTS.rounds - 1:
             return best
         log_sums = [np.logaddexp(log_sum, log_densities(q, draws)) for log_sum, draws in zip(log_sums, z, strict=True)]
@@ -69,6 +73,13 @@ def adapted(
         for _ in range(_CONSTANTS.em_steps):
             q = _em_step(q, np.concatenate(z), weights)
     return best
+
+
+def _is_better(weights: ImportanceWeights, other: ImportanceWeights) -> bool:
+    """Whether draws with these weights cover more of the target; or as much, with a larger effective share."""
+    gain = weights.log_evidence - other.log_evidence
+    error = _CONSTANTS.errors * np.hypot(weights.log_evidence_error, other.log_evidence_error)
+    return bool(gain > error or (gain > -error and weights.effective_share > other.effective_share))
 
 
 def _with_terms_at_draws(q: Proposal, z, term, weights: Float[np.ndarray, " s"], *, rng: np.random.Generator) -> Proposal:

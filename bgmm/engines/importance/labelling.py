@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from numpyro.distributions import biject_to, constraints
 from scipy.optimize import linear_sum_assignment
 
 from bgmm.core.factor import AnyArray
+from bgmm.program.exchangeable import by_component, permuted
 from bgmm.program.target import Target
 from bgmm.program.trace import unpack
 
@@ -64,11 +64,6 @@ def in_domain(target: Target, domain: Domain | None, z: Float[AnyArray, "s z"]) 
     return (orders == np.arange(orders.shape[1])).all(1)
 
 
-def permutes(target: Target) -> bool:
-    """Whether the posterior is the same for every order of the components, and the orders can be written down."""
-    return not target.not_alike and not target.discrete and target.weights_prior.exchangeable
-
-
 def permute(
     target: Target, z: Float[AnyArray, " z"], order: Int[np.ndarray, " k"]
 ) -> tuple[Float[np.ndarray, " z"], Float[np.ndarray, "z z"]]:
@@ -76,39 +71,25 @@ def permute(
 
     The Jacobian takes the covariance about a mode to that about the permuted mode.
     """
-    permuted, J = _permute_with_jacobian(target, jnp.asarray(z), jnp.asarray(order))
-    return np.asarray(permuted), np.asarray(J)
+    moved, J = _permute_with_jacobian(target, jnp.asarray(z), jnp.asarray(order))
+    return np.asarray(moved), np.asarray(J)
 
 
 @jax.jit
 def _permute_with_jacobian(target: Target, z: Float[Array, " z"], order: Int[Array, " k"]):
-    return _permute(target, z, order), jax.jacfwd(lambda z: _permute(target, z, order))(z)
+    return permuted(target, z, order), jax.jacfwd(lambda z: permuted(target, z, order))(z)
 
 
 @jax.jit
 def permute_each(target: Target, z: Float[Array, "s z"], order: Int[Array, "s k"]) -> Float[Array, "s z"]:
     """Each point with its components permuted by its own order."""
-    return jax.vmap(lambda z, order: _permute(target, z, order))(z, order)
-
-
-def _permute(target: Target, z: Float[Array, " z"], order: Int[Array, " k"]) -> Float[Array, " z"]:
-    simplex = biject_to(constraints.simplex)
-    sites = {name for name, _ in target.component_sites}
-    permuted = []
-    for name, part in unpack(target.layout, z).items():
-        if name in sites:
-            part = part[order]  # noqa: PLW2901
-        elif name == "weights":
-            part = simplex.inv(simplex(part)[order])  # noqa: PLW2901
-        permuted.append(part.reshape(-1))
-    return jnp.concatenate(permuted)
+    return jax.vmap(lambda z, order: permuted(target, z, order))(z, order)
 
 
 def _coordinates_of_point(target: Target, z: Float[Array, " z"]) -> Float[Array, "k f"]:
-    """f_k of every component: log w_k, then its unconstrained parameters."""
-    k, parts = target.n_components, unpack(target.layout, z)
-    log_w = jnp.zeros(1) if k == 1 else jnp.log(biject_to(constraints.simplex)(parts["weights"]))
-    return jnp.concatenate([log_w[:, None], *(parts[name].reshape(k, -1) for name, _ in target.component_sites)], axis=1)
+    """f_k of every component: its unconstrained parameters, and log w_k."""
+    parts = unpack(target.layout, z)
+    return jnp.concatenate([by_component(parts[name], target.n_components) for name in target.exchangeable], axis=1)
 
 
 @jax.jit

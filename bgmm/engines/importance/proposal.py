@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, Int
-from scipy.linalg import solve_triangular
 
 from bgmm.core.factor import AnyArray
-from bgmm.engines.importance.labelling import Domain, domain_around, permutations_into, permute, permutes
+from bgmm.engines.importance.labelling import Domain, domain_around, permutations_into, permute
 from bgmm.program.target import Target
 
 
@@ -89,7 +88,7 @@ def from_factors(
     """The proposal with these terms, filled up; ``factor`` is any A with A A' = L L': from A' = Q R, L = R'."""
     n_empty = -len(log_weights) % _CONSTANTS.multiple
     L = np.swapaxes(np.linalg.qr(np.swapaxes(factor, 1, 2))[1], 1, 2)
-    whitening = np.stack([solve_triangular(one, np.eye(len(one)), lower=True) for one in L])
+    whitening = np.tril(np.linalg.inv(L))
     centre, L, whitening = (np.concatenate([a, np.repeat(a[:1], n_empty, axis=0)]) for a in (centre, L, whitening))
     log_weights = np.pad(log_weights - np.logaddexp.reduce(log_weights), (0, n_empty), constant_values=-np.inf)
     return Proposal(log_weights, centre, L, whitening)
@@ -98,7 +97,7 @@ def from_factors(
 def cover(target: Target, normals: Normals, *, inflation: float, rng: np.random.Generator) -> Cover:
     """The proposal with a t distribution for each normal, ``inflation`` times as wide; the domain's pivot is the heaviest."""
     pivot = int(normals.log_mass.argmax())
-    domain = domain_around(target, normals.centre[pivot], normals.factor[pivot]) if permutes(target) else None
+    domain = domain_around(target, normals.centre[pivot], normals.factor[pivot]) if target.exchangeable else None
     log_w, centres, factors, modes, orders = [], [], [], [], []
     for mode, (centre, factor, log_mass) in enumerate(zip(*normals, strict=True)):
         for order, share in _orders(target, domain, centre, inflation * factor, rng=rng):

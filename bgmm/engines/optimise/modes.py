@@ -12,19 +12,21 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from bgmm.core import kernel
 from bgmm.core.components import Mixture
 from bgmm.core.factor import LOG_2PI
 from bgmm.core.in_memory import subsample
+from bgmm.engines.importance.labelling import domain_around, permutations_into, permute_each
 from bgmm.engines.optimise.objective import Objective
 from bgmm.engines.optimise.search import distinct, heights, search
 from bgmm.engines.optimise.starts import first_guesses
 from bgmm.program.target import Target
 
 _COMPARED = 16_384  # rows
+_SAME = 0.5  # standard deviations within which points of one height are one mode
 _FLATTEST = 0.01  # least curvature believed at a mode: a direction without data has its prior's, of order one
 
 
@@ -44,16 +46,32 @@ def find_modes(target: Target, n_starts: int, *, key: Array, start: Mixture | No
     guesses = first_guesses(target, n_starts, "k-means++", start, key=key_guess)
     target, optima = search(target, Objective(jacobian=True), guesses, key=key_search)
     height = heights(optima)
-    groups = distinct(height, np.asarray(optima.converged))
-    first = np.array([group[0] for group in groups])
-    n_found = np.array([len(group) for group in groups])
+    found: list[tuple] = []  # of each mode: one start that led to it, factor, log |H|, how many starts
+    for group in distinct(height, np.asarray(optima.converged)):
+        rest = group
+        while len(rest):
+            factor, log_det = laplace(target, jnp.asarray(optima.z[rest[0]]))
+            same = _at_mode(target, np.asarray(optima.z), rest, np.asarray(factor))
+            found.append((rest[0], factor, log_det, same.sum()))
+            rest = rest[~same]
+    first, factor, log_det, n_found = (np.stack(values) for values in zip(*found, strict=True))
     z, height = np.asarray(optima.z)[first], height[first]
-    factor, log_det = (np.stack(a) for a in zip(*(laplace(target, jnp.asarray(mode)) for mode in z), strict=True))
     log_mass = height + 0.5 * target.n_dim * LOG_2PI - 0.5 * log_det
     mass = np.exp(log_mass - log_mass.max())
     by_mass = np.argsort(-mass)
     modes = Modes(z, height, mass / mass.sum(), factor, n_found)
     return target, Modes(*(a[by_mass] for a in modes))
+
+
+def _at_mode(
+    target: Target, z: Float[np.ndarray, "s z"], group: Int[np.ndarray, " g"], factor: Float[np.ndarray, "z z"]
+) -> Bool[np.ndarray, " g"]:
+    """Which points of a group, of one height, are its first one with the components in some order: data may be symmetric."""
+    pivot = z[group[0]]
+    if target.exchangeable:
+        orders = permutations_into(target, domain_around(target, pivot, factor), z)
+        z = np.asarray(permute_each(target, z, orders))
+    return np.linalg.norm(np.linalg.solve(factor, (z[group] - pivot).T), axis=0) < _SAME
 
 
 @jax.jit

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Array
 
 from bgmm.core.checks import is_number, numpy_generator
 from bgmm.core.components import Mixture
+from bgmm.core.importance import weaknesses
 from bgmm.core.in_memory import InMemory
 from bgmm.engines.base import Draws
-from bgmm.engines.variational.draws import Weighted, resampled
+from bgmm.engines.catalogue import BEST_FIRST, engine_named
+from bgmm.engines.variational.draws import WORTH, Weighted, resampled
 from bgmm.engines.variational.occupied import draws_over_occupied
 from bgmm.program.target import Target
 
@@ -26,16 +30,26 @@ class Approximation(Protocol):
     def n_draws(self) -> int:
         """Draws in the tree."""
 
+    @property
+    def remedy(self) -> str:
+        """What may improve the approximation."""
+
     def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
         """Weighted draws of the posterior; the target too, now centred if the modes need it."""
 
 
 def approximate(engine: Approximation, target: Target, *, key: Array, start: Mixture | None) -> Draws:
     """Draws of equal weight by the engine's weighted ones; number by number of components where some may be empty."""
+    key_draws, key_chosen = jax.random.split(key)
     if leaves_empty(target):
-        return draws_over_occupied(target, lambda of_m, key_m: engine.weighted(of_m, key=key_m), engine.n_draws, key=key)
-    target, weighted = engine.weighted(target, key=key, start=start)
-    return resampled(target, weighted, engine.n_draws, rng=numpy_generator(key))
+        draws = draws_over_occupied(target, lambda of_m, key_m: engine.weighted(of_m, key=key_m), engine.n_draws, key=key_draws)
+    else:
+        target, weighted = engine.weighted(target, key=key_draws, start=start)
+        draws = resampled(target, weighted, engine.n_draws, rng=numpy_generator(key_chosen))
+    exact = [name for name in BEST_FIRST if engine_named(name).refuses(target, start) is None]
+    remedies = [*([f"use {' or '.join(exact)}"] if exact else []), engine.remedy]
+    stats = {name: float(draws.stats[name]) for name in WORTH}
+    return replace(draws, warnings=draws.warnings + weaknesses(stats, remedies))
 
 
 def leaves_empty(target: Target) -> bool:

@@ -14,7 +14,7 @@ from scipy.special import gammaln
 
 from bgmm.core.checks import numpy_generator
 from bgmm.core.components import Mixture
-from bgmm.core.importance import ImportanceWeights, resample, smoothed_weights, weaknesses
+from bgmm.core.importance import ImportanceWeights, resample, smoothed_weights
 from bgmm.engines.base import Draws, from_unconstrained
 from bgmm.engines.importance.adaptive import adapted
 from bgmm.engines.importance.labelling import (
@@ -24,7 +24,6 @@ from bgmm.engines.importance.labelling import (
     permutations_into,
     permute,
     permute_each,
-    permutes,
 )
 from bgmm.engines.importance.proposal import Cover, Normals, cover, log_densities
 from bgmm.engines.optimise.modes import Modes, find_modes
@@ -46,6 +45,7 @@ class Constants:
 
 
 CONSTANTS = Constants()
+WORTH = ("elbo", "log_evidence", "log_evidence_error", "k_hat", "effective_share", "effective_draws")  # statistics of draws
 
 
 class Weighted(NamedTuple):
@@ -99,7 +99,7 @@ def weighted_draws(
         "mode_starts": modes.n_found,
         "n_evaluations": np.array(sum(normal.n_evaluations for normal in normals)),
     }
-    elbo = elbo_of_mixture(log_posterior, fitted, rng=rng)
+    elbo = elbo_of_mixture(log_posterior, fitted, covered.domain, rng=rng)
     return target, Weighted(z, log_p, log_ratio, elbo, log_n_labellings(target, covered.domain), stats)
 
 
@@ -111,26 +111,41 @@ def _adapted_draws(log_posterior: LogPosterior, covered: Cover, n: int, *, rng: 
         return np.where(in_domain(log_posterior.target, covered.domain, z), values, -np.inf)
 
     proposal = adapted(log_p, covered.proposal, rng=rng)
-    parts: list[tuple[np.ndarray, ...]] = []
-    while True:
+
+    def batch(_):
         z, _ = proposal.draw(n, rng=rng)
         values = log_p(z)
-        parts.append((z, values, values - log_densities(proposal, z)))
-        z, values, log_ratio = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        effective = len(z) * smoothed_weights(log_ratio).effective_share
-        if effective >= CONSTANTS.enough_effective or len(parts) >= most_batches(log_posterior.target, n):
-            return z, values, log_ratio
+        return z, values, values - log_densities(proposal, z)
+
+    return enough(batch, most_batches(log_posterior.target, n))
 
 
 def _expanded_draws(target: Target, log_posterior: LogPosterior, covered: Cover, n: int, *, rng: np.random.Generator):
     """As ``_adapted_draws`` without adaptation, each draw by the expansion about its mode; and the error of the expansion."""
-    z, term = covered.proposal.draw(n, rng=rng)
-    mode, at_mode = jnp.asarray(covered.mode[term]), jnp.asarray(z)
-    if covered.domain is not None:  # the expansions are about the modes as they were found
-        at_mode = permute_each(target, at_mode, jnp.asarray(np.argsort(covered.order[term], axis=1)))
-    log_p = np.asarray(log_posteriors(log_posterior, at_mode, mode))
-    log_ratio = np.where(in_domain(target, covered.domain, z), log_p - log_densities(covered.proposal, z), -np.inf)
-    return z, log_p, log_ratio, error_of(log_posterior, target, at_mode[: CONSTANTS.n_checked], mode[: CONSTANTS.n_checked])
+
+    def batch(_):
+        z, term = covered.proposal.draw(n, rng=rng)
+        mode, at_mode = jnp.asarray(covered.mode[term]), jnp.asarray(z)
+        if covered.domain is not None:  # the expansions are about the modes as they were found
+            at_mode = permute_each(target, at_mode, jnp.asarray(np.argsort(covered.order[term], axis=1)))
+        log_p = np.asarray(log_posteriors(log_posterior, at_mode, mode))
+        log_ratio = np.where(in_domain(target, covered.domain, z), log_p - log_densities(covered.proposal, z), -np.inf)
+        return mode, at_mode, z, log_p, log_ratio
+
+    mode, at_mode, *draws = enough(batch, most_batches(log_posterior.target, n))
+    checked = (jnp.asarray(a[: CONSTANTS.n_checked]) for a in (at_mode, mode))
+    return *draws, error_of(log_posterior, target, *checked)
+
+
+def enough(batch: Callable[[int], tuple[np.ndarray, ...]], most: int) -> tuple[np.ndarray, ...]:
+    """Batches of draws, of which the last array is log p - log q, until they are worth enough, ``most`` of them at the most."""
+    parts: list[tuple[np.ndarray, ...]] = []
+    while True:
+        parts.append(batch(len(parts)))
+        found = tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        effective = len(found[-1]) * smoothed_weights(found[-1]).effective_share
+        if effective >= CONSTANTS.enough_effective or len(parts) >= most:
+            return found
 
 
 def heavy(modes: Modes) -> Modes:
@@ -142,7 +157,7 @@ def heavy(modes: Modes) -> Modes:
 
 def _in_one_labelling(target: Target, modes: Modes) -> Modes:
     """The modes with their components in the order that is nearest to that of the first mode."""
-    if not permutes(target):
+    if not target.exchangeable:
         return modes
     orders = permutations_into(target, domain_around(target, modes.z[0], modes.factor[0]), modes.z)
     permuted = [permute(target, z, order) for z, order in zip(modes.z, orders, strict=True)]
@@ -168,15 +183,9 @@ def resampled(target: Target, weighted: Weighted, n: int, *, rng: np.random.Gene
 
 
 def with_worth(draws: Draws, weights: ImportanceWeights, *, elbo: float) -> Draws:
-    """The draws with what their weights say, and the warning that follows."""
-    scalars = {
-        "elbo": elbo,
-        "log_evidence": weights.log_evidence,
-        "log_evidence_error": weights.log_evidence_error,
-        "k_hat": weights.k_hat,
-        "effective_share": weights.effective_share,
-        "effective_draws": weights.effective_share * len(weights.log_weights),
-    }
-    stats = draws.stats | {name: np.array(value) for name, value in scalars.items()}
-    dims = draws.dims | {name: [] for name in scalars}
-    return replace(draws, stats=stats, dims=dims, warnings=draws.warnings + weaknesses(scalars))
+    """The draws with what their weights say."""
+    effective = weights.effective_share * len(weights.log_weights)
+    values = (elbo, weights.log_evidence, weights.log_evidence_error, weights.k_hat, weights.effective_share, effective)
+    stats = draws.stats | {name: np.array(value) for name, value in zip(WORTH, values, strict=True)}
+    dims = draws.dims | {name: [] for name in WORTH}
+    return replace(draws, stats=stats, dims=dims)

@@ -27,8 +27,10 @@ from scipy.stats import norm, qmc
 
 from bgmm.core.factor import LOG_2PI
 from bgmm.core.lbfgs import minimise
+from bgmm.engines.importance.labelling import Domain, permutations_into, permute_each
 from bgmm.engines.importance.proposal import Normals
 from bgmm.engines.variational.density import LogPosterior, log_posteriors
+from bgmm.program.target import Target
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,12 @@ def best_normal(log_posterior: LogPosterior, mode: int, z0, A, *, mean_field: bo
         n *= 2
 
 
-def elbo_of_mixture(log_posterior: LogPosterior, normals: Normals, *, rng: np.random.Generator) -> float:
-    """The ELBO of the mixture of normals whose weights are proportional to the exponentials of their own ELBOs.
+def elbo_of_mixture(log_posterior: LogPosterior, normals: Normals, domain: Domain | None, *, rng: np.random.Generator) -> float:
+    """The ELBO, in one labelling, of the mixture q of normals with weights proportional to the exponentials of their own ELBOs.
 
-    It is the log of the sum of these exponentials where the normals are apart, and less where they overlap.
+    It is the log of the sum of these exponentials where the normals are apart, and less where they overlap. Draws in other
+    labellings are permuted into the domain, where their density is sum_s q(s z) over the permutations s: else a q that reaches
+    over several labellings would count their posterior mass more than once.
     """
     e = standard_normals(n_fixed_draws(normals.centre.shape[1]), normals.centre.shape[1], rng=rng)
     log_w = normals.log_mass - logsumexp(normals.log_mass)
@@ -106,8 +110,22 @@ def elbo_of_mixture(log_posterior: LogPosterior, normals: Normals, *, rng: np.ra
     for m, (centre, factor) in enumerate(zip(normals.centre, normals.factor, strict=True)):
         z = centre + e @ factor.T
         log_p = np.asarray(log_posteriors(log_posterior, jnp.asarray(z), jnp.full(len(z), m)))
-        total += np.exp(log_w[m]) * np.mean(log_p - logsumexp(log_w[:, None] + _log_normals(normals, z), axis=0))
+        total += np.exp(log_w[m]) * np.mean(log_p - _log_folded(log_posterior.target, normals, domain, z))
     return float(total)
+
+
+def _log_folded(
+    target: Target, normals: Normals, domain: Domain | None, z: Float[np.ndarray, "s z"]
+) -> Float[np.ndarray, " s"]:
+    """log sum_s q(s z) over the permutations s that take some of the points out of the domain."""
+    log_w = (normals.log_mass - logsumexp(normals.log_mass))[:, None]
+    if domain is None:
+        return logsumexp(log_w + _log_normals(normals, z), axis=0)
+    orders = permutations_into(target, domain, z)
+    inside = permute_each(target, z, orders)
+    outwards = np.argsort(np.unique(orders, axis=0), axis=1)
+    copies = [np.asarray(permute_each(target, inside, np.broadcast_to(order, orders.shape))) for order in outwards]
+    return logsumexp([logsumexp(log_w + _log_normals(normals, copy), axis=0) for copy in copies], axis=0)
 
 
 def _log_normals(normals: Normals, z: Float[np.ndarray, "s z"]) -> Float[np.ndarray, "m s"]:

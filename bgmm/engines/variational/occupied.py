@@ -43,8 +43,17 @@ from bgmm.program.weights import UniformWeights
 from bgmm.program.weights_prior import concentration_prior
 
 _NEGLIGIBLE = 1e-3  # after two m in a row that are less probable, no larger m is tried
-_N_CONCENTRATIONS = 32  # draws of the concentration from its prior, over which p(C) is averaged
+_N_CONCENTRATIONS = 64  # cells of equal width in log alpha, over which p(C) is integrated
+_N_PRIOR_DRAWS = 4096  # of alpha, whose range the cells cover
 _IN_PARALLEL = 64
+
+
+class Concentrations(NamedTuple):
+    """Cells of log alpha and their prior probabilities; a known concentration is one cell without width."""
+
+    log_alpha: Float[Array, " a"]  # middles
+    log_p: Float[Array, " a"]
+    width: Float[Array, ""]
 
 
 class Filled(NamedTuple):
@@ -60,14 +69,14 @@ def draws_over_occupied(
     target: Target, weighted: Callable[[Target, Array], tuple[Target, Weighted]], n_draws: int, *, key: Array
 ) -> Draws:
     """``n_draws`` draws of equal weight, their numbers of occupied components in proportion to the evidence."""
-    key_concentration, key_fit, key_states = jax.random.split(key, 3)
-    log_alphas = _concentrations(target, key_concentration)
+    key_fit, key_states, key_numpy = jax.random.split(key, 3)
+    alphas = _concentrations(target)
     fits, gaps = [], []
     largest = min(target.n_components, target.rows.n_counted)
     for m in range(1, largest + 1):
         key_m, key_counts = jax.random.split(jax.random.fold_in(key_fit, m))
         of_m, found = weighted(_with_components(target, m), key_m)
-        fits.append(_filled(target, of_m, found, log_alphas, key=key_counts))
+        fits.append(_filled(target, of_m, found, alphas, key=key_counts))
         gaps.append(log_mean(found.log_ratio) - found.elbo)
         log_evidence = np.array([log_mean(fit.log_weights) for fit in fits])
         p = np.exp(log_evidence - logsumexp(log_evidence))
@@ -77,10 +86,10 @@ def draws_over_occupied(
     every = Filled(*(np.concatenate(arrays) for arrays in zip(*fits, strict=True)))
     # each fit's draws stand for its own m: their mean weight counts, whatever their number
     weights = smoothed_weights(every.log_weights - np.repeat(np.log(sizes / sizes.sum()), sizes))
-    rng = numpy_generator(key)
+    rng = numpy_generator(key_numpy)
     chosen = rng.permutation(resample(weights.log_weights, n_draws, rng=rng))
     drawn = jax.tree.map(lambda a: jnp.asarray(a[chosen]), every)
-    states = _states(target, drawn, log_alphas, jax.random.split(key_states, n_draws))
+    states = _states(target, drawn, alphas, jax.random.split(key_states, n_draws))
     states = jax.tree.map(lambda a: np.asarray(a)[None], states)
     draws = draws_of_states(target, "independent", states, (every.counts[chosen] > 0)[None], np.zeros((1, n_draws)))
     mixtures = jax.tree.map(lambda a: jnp.asarray(a)[0], draws.mixture)
@@ -89,12 +98,15 @@ def draws_over_occupied(
     return with_worth(draws, weights, elbo=weights.log_evidence - float(p @ np.array(gaps)))  # the mean gap over m
 
 
-def _concentrations(target: Target, key: Array) -> Float[Array, " a"]:
-    """Logarithms of the concentration: the number that it is, or draws from its prior."""
+def _concentrations(target: Target) -> Concentrations:
     prior = concentration_prior(target.weights_prior)
     if prior is None:
-        return jnp.log(jnp.full(1, float(target.weights_prior.concentration)))  # type: ignore[arg-type]
-    return jnp.log(prior.sample(key, (_N_CONCENTRATIONS,)))
+        alpha = float(target.weights_prior.concentration)  # type: ignore[arg-type]
+        return Concentrations(jnp.log(jnp.full(1, alpha)), jnp.zeros(1), jnp.zeros(()))
+    some = jnp.log(prior.sample(jax.random.key(0), (_N_PRIOR_DRAWS,)))
+    edges = jnp.linspace(some.min(), some.max(), _N_CONCENTRATIONS + 1)
+    middles = (edges[1:] + edges[:-1]) / 2
+    return Concentrations(middles, jax.nn.log_softmax(prior.log_prob(jnp.exp(middles)) + middles), edges[1] - edges[0])
 
 
 def _with_components(target: Target, m: int) -> Target:
@@ -104,12 +116,12 @@ def _with_components(target: Target, m: int) -> Target:
     return make_target(model, some_rows, rows=target.rows, scaling=target.scaling, recording_step=recording_step)
 
 
-def _filled(target: Target, of_m: Target, found: Weighted, log_alphas: Float[Array, " a"], *, key: Array) -> Filled:
+def _filled(target: Target, of_m: Target, found: Weighted, alphas: Concentrations, *, key: Array) -> Filled:
     """The draws of one m, weighted for the declared prior."""
     keys = jax.random.split(key, len(found.z))
     counts = np.asarray(row_counts(of_m, jnp.asarray(found.z), keys), float)
     padded = np.pad(counts, ((0, 0), (0, target.n_components - counts.shape[1])))
-    joint = np.asarray(_log_partitions(target, jnp.asarray(padded), log_alphas))
+    joint = np.asarray(_log_partitions(target, jnp.asarray(padded), alphas))
     uniform = np.asarray(jax.vmap(lambda n: of_m.weights_prior.log_partition(n, jnp.ones(()), jnp.array(n.shape[0])))(counts))
     log_ratio = logsumexp(joint.reshape(len(joint), -1), axis=1) - uniform
     log_w = np.where((counts > 0).all(1), found.log_ratio + found.log_n_labellings + log_ratio, -np.inf)
@@ -137,31 +149,32 @@ def row_counts(target: Target, z: Float[Array, "s z"], keys: Array) -> Int[Array
     return jax.lax.map(one, (z, keys), batch_size=_IN_PARALLEL)
 
 
-def _log_partition_grid(target: Target, counts: Float[Array, " m"], log_alphas: Float[Array, " a"]) -> Float[Array, "a k"]:
-    """log [p(alpha) p(K) p(C | alpha, K)] of a partition."""
+def _log_partition_grid(target: Target, counts: Float[Array, " m"], alphas: Concentrations) -> Float[Array, "a k"]:
+    """log [p(alpha) p(K) p(C | alpha, K)] of a partition, in each cell of alpha."""
     weights, k = target.weights_prior, jnp.arange(1, target.n_components + 1)
-    log_p = jax.vmap(jax.vmap(weights.log_partition, (None, None, 0)), (None, 0, None))(counts, jnp.exp(log_alphas), k)
-    return log_p + jax.nn.log_softmax(weights.log_prior_k())[None] - jnp.log(float(log_alphas.size))
+    log_p = jax.vmap(jax.vmap(weights.log_partition, (None, None, 0)), (None, 0, None))(counts, jnp.exp(alphas.log_alpha), k)
+    return log_p + jax.nn.log_softmax(weights.log_prior_k())[None] + alphas.log_p[:, None]
 
 
 @jax.jit
-def _log_partitions(target: Target, counts: Float[Array, "s m"], log_alphas: Float[Array, " a"]) -> Float[Array, "s a k"]:
-    return jax.lax.map(lambda n: _log_partition_grid(target, n, log_alphas), counts, batch_size=_IN_PARALLEL)
+def _log_partitions(target: Target, counts: Float[Array, "s m"], alphas: Concentrations) -> Float[Array, "s a k"]:
+    return jax.lax.map(lambda n: _log_partition_grid(target, n, alphas), counts, batch_size=_IN_PARALLEL)
 
 
 @jax.jit
-def _states(target: Target, filled: Filled, log_alphas: Float[Array, " a"], keys: Array) -> State:
+def _states(target: Target, filled: Filled, alphas: Concentrations, keys: Array) -> State:
     """States of the declared model given partitions and the parameters of their blocks."""
     m = target.n_components
 
     def one(z, h, counts, key):
-        key_grid, key_weights, key_empty = jax.random.split(key, 3)
-        grid = _log_partition_grid(target, counts, log_alphas)
+        key_grid, key_cell, key_weights, key_empty = jax.random.split(key, 4)
+        grid = _log_partition_grid(target, counts, alphas)
         a, k = jnp.divmod(jax.random.categorical(key_grid, grid.reshape(-1)), grid.shape[1])
-        log_w = target.weights_prior.draw_log_weights(counts, jnp.exp(log_alphas[a]), k + 1, key=key_weights)
+        log_alpha = alphas.log_alpha[a] + alphas.width * (jax.random.uniform(key_cell) - 0.5)
+        log_w = target.weights_prior.draw_log_weights(counts, jnp.exp(log_alpha), k + 1, key=key_weights)
         empty = jax.vmap(lambda key: target.draw_component(h, key=key)[0])(jax.random.split(key_empty, m))
         z = jnp.where((counts > 0)[:, None], z, empty)
-        return State(k + 1, log_w, z, h, log_alphas[a])
+        return State(k + 1, log_w, z, h, log_alpha)
 
     return jax.vmap(one)(filled.z, filled.h, filled.counts, keys)
 
