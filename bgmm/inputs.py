@@ -178,6 +178,12 @@ def start_mixture(start, data: Data, k: int) -> Mixture:
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.shape == (k, d) and np.isfinite(array).all():
+        first, second = np.nonzero(np.triu((array[:, None] == array[None]).all(2), 1))
+        if first.size:
+            raise ValueError(
+                f"means {first[0] + 1} and {second[0] + 1} of start are the same, and components that begin alike stay alike; "
+                "give each its own"
+            )
         means = data.units.standardise(array)
         some = np.unique(np.linspace(0, len(data.counted) - 1, 10_000).astype(int))
         rows = np.nan_to_num(data.units.standardise(data.counted[some]))

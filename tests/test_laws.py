@@ -241,7 +241,7 @@ def test_no_step_of_em_loses_log_posterior_or_log_likelihood(family):
     @jax.jit
     def steps(target, z):
         def one(carry, _):
-            z, e_step = em_step(target, Objective(), *carry)
+            z, e_step = em_step(target, Objective(), *carry, 20)
             return (z, e_step), target.log_posterior(z, jacobian=False)
 
         def maximum_likelihood(e_step, _):

@@ -69,7 +69,7 @@ class EM:
         objective = Objective(prior=self.prior, max_steps=self.max_steps, tolerance=self.tolerance)
         key_guess, key_search = jax.random.split(key)
         guesses = first_guesses(target, self.n_starts, self.starts, start, key=key_guess)
-        target, optima = search(target, objective, guesses, key=key_search)
+        target, optima = search(target, objective, guesses, key=key_search, moves=start is None)
         height = heights(optima)
         modes = distinct(height, ~np.asarray(optima.collapsed))
         best = int(modes[0][0])

@@ -69,7 +69,7 @@ def test_no_step_of_map_em_lowers_the_log_posterior(rng, iris, missing):
         x = np.where(rng.uniform(size=x.shape) < 0.15, np.nan, x)
     target, objective = standard_target(models.finite(3), x), Objective()
     guess = Parameters(jnp.log(jnp.ones(3) / 3), jnp.asarray(rng.normal(size=(3, 4))), jnp.broadcast_to(jnp.eye(4), (3, 4, 4)))
-    step = jax.jit(lambda *carry: em_step(target, objective, *carry))
+    step = jax.jit(lambda *carry: em_step(target, objective, *carry, 20))
     height = jax.jit(lambda z: target.log_posterior(z, jacobian=False))
     carry = step(jnp.zeros(target.n_dim), target.e_step(guess.mixture))
     heights = [height(carry[0])]

@@ -322,7 +322,7 @@ def test_hard_posterior_is_flagged_with_a_remedy(rng):
 @pytest.mark.parametrize("model", [models.sparse(4), models.random_k(max_components=8), models.dirichlet_process(8)])
 def test_priors_that_leave_components_empty_agree_with_gibbs(faithful, model):
     """P(K+), and with a dynamic concentration that has a prior, P(K) and the concentration."""
-    x = faithful["eruptions"]
+    x = faithful.to_numpy()[:, 0]
     vi, gibbs = bgmm.fit(model, x, "vi", seed=1), bgmm.fit(model, x, bgmm.Gibbs(n_draws=4000), seed=1)
     effective = float(vi["sample_stats"]["effective_draws"])
     assert violations(vi) == []

@@ -44,7 +44,7 @@ def find_modes(target: Target, n_starts: int, *, key: Array, start: Mixture | No
     """The distinct modes that restarts reach, with their Laplace masses (and the target, centred if needed)."""
     key_guess, key_search = jax.random.split(key)
     guesses = first_guesses(target, n_starts, "k-means++", start, key=key_guess)
-    target, optima = search(target, Objective(jacobian=True), guesses, key=key_search)
+    target, optima = search(target, Objective(jacobian=True), guesses, key=key_search, moves=start is None)
     height = heights(optima)
     found: list[tuple] = []  # of each mode: one start that led to it, factor, log |H|, how many starts
     for group in distinct(height, np.asarray(optima.converged)):

@@ -62,7 +62,7 @@ class EMConstants:
     n_steps: int = 10  # before L-BFGS takes over
     m_step_evaluations: int = 20  # any gain in an M-step is enough for EM to gain
     m_step_tolerance: float = 1e-3  # nats
-    first_evaluations: int = 60  # of the one M-step of a family without sufficient statistics
+    first_evaluations: int = 100  # of the first M-step, which begins at zero and must reach what the guess says
 
 
 _CONSTANTS = EMConstants()
@@ -82,18 +82,24 @@ def first_point(target: Target, objective: Objective, guess: Mixture) -> Float[A
 
         return _m_step(target, objective, z, expected, _CONSTANTS.first_evaluations)
 
-    def step(_, carry):
-        return em_step(target, objective, *carry)
+    def step(i, carry):
+        n = jnp.where(i == 0, _CONSTANTS.first_evaluations, _CONSTANTS.m_step_evaluations)
+        z, e_step = carry
+        return em_step(target, objective, z, e_step, n)
 
     return jax.lax.fori_loop(0, _CONSTANTS.n_steps, step, (z, target.e_step(target.like(guess))))[0]
 
 
-def em_step(target: Target, objective: Objective, z: Float[Array, " z"], e_step: EStep) -> tuple[Float[Array, " z"], EStep]:
-    """M-step from the last expected statistics, then the E-step at the new z."""
-    z = _m_step(target, objective, z, partial(target.expected, e_step), _CONSTANTS.m_step_evaluations)
+def em_step(
+    target: Target, objective: Objective, z: Float[Array, " z"], e_step: EStep, n: int | Int[Array, ""]
+) -> tuple[Float[Array, " z"], EStep]:
+    """M-step of at most n evaluations from the last expected statistics, then the E-step at the new z."""
+    z = _m_step(target, objective, z, partial(target.expected, e_step), n)
     return z, target.e_step(target.mixture(z))
 
 
-def _m_step(target: Target, objective: Objective, z, expected: Callable[[Mixture], Array], n: int) -> Float[Array, " z"]:
+def _m_step(
+    target: Target, objective: Objective, z, expected: Callable[[Mixture], Array], n: int | Int[Array, ""]
+) -> Float[Array, " z"]:
     value_and_gradient = jax.value_and_grad(lambda z: -objective.value(target, z, expected))
     return minimise(value_and_gradient, z, max_evaluations=n, tolerance=_CONSTANTS.m_step_tolerance).x

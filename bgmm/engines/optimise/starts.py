@@ -23,6 +23,7 @@ from bgmm.program.target import Target
 STARTS = ("k-means++", "random", "hierarchical")
 SEEDING_ROWS = 4096  # seeds are chosen among at most this many rows, drawn by weight
 _LINKED_ROWS = 2000  # the hierarchical clustering takes time and memory quadratic in this
+_LLOYD_STEPS = 3
 _NARROWEST = 0.05  # standard deviation of a guess
 
 
@@ -73,26 +74,33 @@ def _guesses(x, weights, k: int, starts: str, factor: type[Factor], keys: Array)
 
 
 def seeds(x: Float[Array, "n d"], weights: Float[Array, " n"], k: int, *, key: Array) -> tuple[Float[Array, "k d"], Array]:
-    """k-means++: rows drawn in turn with probability proportional to the squared distance from those drawn before.
+    """Greedy k-means++ (Arthur and Vassilvitskii 2007), and a few of Lloyd's steps.
 
-    Also returns the mean squared distance to the nearest seed.
+    Rows are drawn in turn with probability proportional to the squared distance from those drawn before: each time a few, of
+    which the one is kept that leaves the least. Also returns the mean squared distance to the nearest mean.
     """
+    tries = 2 + int(np.log(k))
 
-    def draw(mass, key):
-        total = jnp.cumsum(mass)
-        return x[jnp.searchsorted(total, jax.random.uniform(key, dtype=x.dtype) * total[-1])]
+    def squared_distances(means):
+        return jnp.maximum(jnp.square(means).sum(1)[:, None] - 2 * means @ x.T + jnp.square(x).sum(1)[None], 0.0)
 
-    def add(nearest, key):
-        seed = draw(weights * nearest, key)
-        return jnp.minimum(nearest, jnp.square(x - seed[None]).sum(1)), seed
+    def add(carry, key):
+        nearest, means, i = carry
+        total = jnp.cumsum(jnp.where(i == 0, weights, weights * nearest))
+        candidates = x[jnp.searchsorted(total, jax.random.uniform(key, (tries,), x.dtype) * total[-1])]
+        nearest = jnp.minimum(nearest, squared_distances(candidates))
+        best = (nearest @ weights).argmin()
+        return (nearest[best], means.at[i].set(candidates[best]), i + 1), None
 
-    first, *rest = jax.random.split(key, k)
-    seed = draw(weights, first)
-    nearest = jnp.square(x - seed[None]).sum(1)
-    if not rest:
-        return seed[None], (weights * nearest).sum() / weights.sum()
-    nearest, others = jax.lax.scan(add, nearest, jnp.stack(rest))
-    return jnp.concatenate([seed[None], others]), (weights * nearest).sum() / weights.sum()
+    def lloyd(_, means):
+        r = weights * (squared_distances(means).argmin(0) == jnp.arange(k)[:, None])
+        counts = r.sum(1, keepdims=True)
+        return jnp.where(counts > 0, (r @ x) / jnp.where(counts > 0, counts, 1.0), means)
+
+    start = (jnp.full(len(x), jnp.inf), jnp.zeros((k, x.shape[1])), 0)
+    (_, means, _), _ = jax.lax.scan(add, start, jax.random.split(key, k))
+    means = jax.lax.fori_loop(0, _LLOYD_STEPS, lloyd, means)
+    return means, squared_distances(means).min(0) @ weights / weights.sum()
 
 
 def around(means: Float[Array, "k d"], distance: Float[Array, ""]) -> Mixture:
