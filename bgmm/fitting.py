@@ -61,7 +61,8 @@ def fit(
     :param weights: of the observations (n,): a row of weight 2 counts as that row twice.
     :param standardise: whether the model sees standardised rows. By default our models do, plain functions do not.
     :param log_likelihood: whether the tree holds the log likelihood of every row and draw, which LOO needs. By default
-        when it takes under 160 MB and the rows are in memory.
+        when there is more than one draw, it takes under 160 MB, and the rows are in memory. Of one draw, LOO is not defined,
+        and ``log_density`` of the tree is the log likelihood of every row.
     :param start: where to begin instead of at restarts: means (k, d), a label for each row (n,), or the tree of another fit.
     :param dtype: "float32" runs the passes of EM and NUTS over the data in single precision, which halves their memory and
         costs about 1e-6 of the log likelihood. Parameters and sums stay in double precision, and so do the passes of Gibbs.
@@ -160,7 +161,10 @@ def _wanted(log_likelihood: bool | None, data: Data, shape: tuple[int, int]) -> 
     """Whether the tree is to hold the log likelihood of every row."""
     if data.in_memory is None:
         return False
-    return bool(np.prod(shape) * len(data.in_memory) <= _LARGE) if log_likelihood is None else log_likelihood
+    if log_likelihood is not None:
+        return log_likelihood
+    n_draws = int(np.prod(shape))
+    return 1 < n_draws <= _LARGE / len(data.in_memory)  # LOO needs more than one draw
 
 
 def _groups(draws: Draws, data: Data, target: Target) -> dict[str, xr.Dataset]:

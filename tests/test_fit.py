@@ -46,7 +46,7 @@ def test_the_log_likelihood_is_that_of_the_draws(faithful_tree, faithful):
 
 
 def test_log_prior_and_log_likelihood_add_up_to_the_log_posterior_less_the_jacobian(faithful):
-    tree = bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(n_starts=2), seed=0)
+    tree = bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(n_starts=2), seed=0, log_likelihood=True)
     log_volume = -len(faithful) * np.log(tree["constant_data"]["scale"]).sum()
     total = tree["log_prior"]["log_prior"] + tree["log_likelihood"]["x"].sum("observation") - log_volume
     np.testing.assert_allclose(total, tree["sample_stats"]["lp"], rtol=1e-9)
@@ -104,7 +104,7 @@ def test_a_tree_is_saved_whole_or_not_at_all(faithful_tree, tmp_path):
 
 
 def test_em_gives_one_draw_of_the_same_kind_of_tree(faithful, faithful_tree):
-    tree = bgmm.fit(models.finite(2), faithful, engine="em", seed=0)
+    tree = bgmm.fit(models.finite(2), faithful, engine="em", seed=0, log_likelihood=True)
     assert dict(tree["posterior"].sizes) == {**faithful_tree["posterior"].sizes, "chain": 1, "draw": 1}
     assert set(tree["posterior"].data_vars) == set(faithful_tree["posterior"].data_vars)
     density = bgmm.log_density(tree, faithful)
@@ -124,9 +124,17 @@ def test_lists_series_and_one_dimensional_arrays_are_data_too(faithful):
         np.testing.assert_array_equal(tree["posterior"]["means"], trees[0]["posterior"]["means"])
 
 
-def test_the_log_likelihood_can_be_left_out(faithful):
-    tree = bgmm.fit(models.finite(2), faithful, engine=FAST, log_likelihood=False)
+def test_the_log_likelihood_can_be_left_out(faithful, faithful_tree):
+    tree = bgmm.fit(models.finite(1), faithful, bgmm.Laplace(n_draws=400, n_starts=2), log_likelihood=False)
+    assert "log_likelihood" in faithful_tree.children
     assert "log_likelihood" not in tree.children
+
+
+def test_arviz_says_of_one_draw_that_there_is_no_log_likelihood_for_loo(faithful):
+    tree = bgmm.fit(models.finite(2), faithful, engine=FAST)
+    with pytest.raises(TypeError, match="log likelihood not found"):
+        az.loo(tree)
+    assert bgmm.fit(models.finite(2), faithful, FAST, log_likelihood=True)["log_likelihood"]["x"].shape == (1, 1, 272)
 
 
 @pytest.mark.parametrize(

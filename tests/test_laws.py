@@ -268,7 +268,8 @@ def fitted(family, engine, changed=False):
     x[np.random.default_rng(3).random(x.shape) < 0.1] = np.nan
     x[0] = x[1] = [-310.0, 4.0]
     x = x[~np.isnan(x).all(1)]
-    return bgmm.fit(models.finite(3, components=FAMILIES[family]), 1000 * x + 5 if changed else x, ENGINES[engine], seed=5)
+    x = 1000 * x + 5 if changed else x
+    return bgmm.fit(models.finite(3, components=FAMILIES[family]), x, ENGINES[engine], seed=5, log_likelihood=True)
 
 
 each_fit = pytest.mark.parametrize(

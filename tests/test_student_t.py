@@ -30,7 +30,7 @@ def x():
 
 @pytest.fixture(scope="module")
 def mode(x):
-    return bgmm.fit(MODEL, x, bgmm.EM(), seed=0)
+    return bgmm.fit(MODEL, x, bgmm.EM(), seed=0, log_likelihood=True)
 
 
 def one(tree, chain=0, draw=0):

@@ -10,7 +10,7 @@ sample_stats what the engine reports, always ``lp``, ``n_occupied`` and ``occupi
 log_prior    ``log_prior``, the log prior density of all sites, unless the engine ignores the priors
 observed_data  one variable for each feature, unless the rows are streamed
 constant_data  what the fit took as given: the scaling, the recording step, the prior of the number of components
-log_likelihood ``x``, of each row, on request or where it is small
+log_likelihood ``x``, of each row, on request or where there is more than one draw and it is small
 ===========  =========================================================================================================
 
 Variables of a mixture and their dims, after chain and draw (a parameter that all components share lacks ``cluster``):
