@@ -21,6 +21,7 @@ import typer
 
 from bgmm.engines.catalogue import ENGINES
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # how a file begins that bgmm.save wrote
 _MAX_DEVICES = 16  # CPU cores that JAX uses as separate devices
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 # Modules whose warnings are about the user's data. (Warnings attributed to bgmm.tree come from xarray.)
@@ -119,6 +120,7 @@ def fit(
         raise ValueError("--model finite needs the number of components, such as -k 3; leave --model out to infer it")
     if name == "random_k" and n_components is not None:
         raise ValueError("with --model random_k the number of components is unknown; leave -k out")
+    _check_input(data)
     from bgmm.data.table import read_table
 
     table = read_table(data, _names(columns))
@@ -140,6 +142,7 @@ def fit(
 @app.command()
 def summary(fitted: Fitted) -> None:
     """Print the summary of a fitted tree."""
+    _check_tree(fitted)
     _prepare_jax()
     import bgmm
     from bgmm.show.summary import summary_text
@@ -151,6 +154,8 @@ def summary(fitted: Fitted) -> None:
 @app.command()
 def predict(fitted: Fitted, data: Data, output: RowsOutput, columns: SameColumns = None) -> None:
     """Write for each row of a table its membership in each cluster, its most probable cluster, and its log density."""
+    _check_tree(fitted)
+    _check_input(data)
     _check_output(output, data, fitted)
     _prepare_jax()
     import pandas as pd
@@ -202,6 +207,21 @@ def _errors_name(path: Path) -> Iterator[None]:
 
 def _names(columns: str | None) -> list[str] | None:
     return None if columns is None else [name.strip() for name in columns.split(",")]
+
+
+def _check_input(path: Path, remedy: str = "give the name of a table") -> None:
+    """Raise an error if there is no such file, before anything slow is imported."""
+    file = Path(os.path.expanduser(path))  # unlike Path.expanduser, it leaves an unknown ~user unchanged
+    if not file.exists() or file.is_dir():
+        raise ValueError(f"'{path}' {'is a folder' if file.is_dir() else 'does not exist'}; {remedy}")
+
+
+def _check_tree(path: Path) -> None:
+    """Raise an error if the file is missing or does not begin as netCDF files do, before anything slow is imported."""
+    _check_input(path, "give a file that bgmm.save or 'bgmm fit' wrote")
+    with path.open("rb") as file:
+        if file.read(len(_HDF5)) != _HDF5:
+            raise ValueError(f"'{path}' is not a netCDF file that bgmm wrote; give one that bgmm.save or 'bgmm fit' wrote")
 
 
 def _check_output(output: Path, *inputs: Path) -> None:

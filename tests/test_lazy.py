@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 CACHE = Path(__file__).parent.parent / ".cache" / "jax"  # that of conftest.py
+HEAVY = {"jax", "jaxlib", "numpyro", "arviz", "xarray", "matplotlib", "pandas", "scipy", "numpy"}
 
 LIGHT = """
 import contextlib, io, json, sys
@@ -56,6 +57,17 @@ print(json.dumps({
 }))
 """
 
+MISSING = """
+import contextlib, io, json, sys
+import bgmm.cli
+said = []
+for line in ("summary nope.nc", "summary .", "predict nope.nc nope.csv -o rows.csv", "fit nope.csv", "fit . -k 2"):
+    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()) as error:
+        bgmm.cli.main(line.split())
+    said.append(error.getvalue())
+print(json.dumps([said, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
 
 def said_by(program: str):
     """The last line that a fresh interpreter prints, which is JSON."""
@@ -72,8 +84,13 @@ def whole():
 
 
 def test_the_front_door_and_the_help_of_the_command_import_nothing_heavy():
-    heavy = {"jax", "jaxlib", "numpyro", "arviz", "xarray", "matplotlib", "pandas", "scipy", "numpy"}
-    assert heavy.isdisjoint(said_by(LIGHT))
+    assert HEAVY.isdisjoint(said_by(LIGHT))
+
+
+def test_a_missing_file_is_named_before_anything_heavy_is_imported():
+    said, imported = said_by(MISSING)
+    assert all("does not exist" in line or "is a folder" in line for line in said)
+    assert HEAVY.isdisjoint(imported)
 
 
 def test_importing_every_public_name_changes_no_global_state(whole):
