@@ -15,6 +15,7 @@ from scipy.special import gammaln, logsumexp
 from tqdm.auto import tqdm
 
 from bgmm.core.checks import is_number, random_key
+from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
 from bgmm.engines.evidence.estimate import Estimate, Evidence, estimate_by
 from bgmm.engines.laplace import Laplace
@@ -29,6 +30,15 @@ _NEGLIGIBLE = 1e-3  # after two K in a row whose probability of being K+ is smal
 _LARGE_ERROR = 0.25  # standard error of a log evidence above which there is a warning
 
 
+@named_options(
+    places={
+        "n_draws": "write settings=bgmm.Evidence(n_draws=16384)",
+        "n_starts": "write settings=bgmm.Evidence(n_starts=32)",
+        "n_particles": "write settings=bgmm.Evidence(n_particles=2048)",
+        "engine": "write settings=bgmm.VI()",
+        "weights": "leave it out, for every row counts once here",
+    }
+)
 @in_float64
 def log_evidence(
     model: Mixture,
@@ -111,7 +121,7 @@ def log_evidence(
             warnings.warn(
                 f"the log evidence of {m} components has a standard error of {error:.1f}; raise n_draws or n_starts of "
                 "settings=bgmm.Evidence(...), or use the Gibbs sampler",
-                stacklevel=3,
+                stacklevel=4,
             )
     return _dataset(prior_n_occupied(model, n).to_numpy(), log_prior, combined, estimates)
 

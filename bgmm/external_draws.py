@@ -17,6 +17,7 @@ from bgmm.core.checks import random_key
 from bgmm.core.components import Mixture
 from bgmm.core.dense import Dense
 from bgmm.core.gaussians import Gaussians
+from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
 from bgmm.data.table import Table, as_table
 from bgmm.posterior.assignments import small_labels
@@ -27,6 +28,7 @@ _TOLERANCE = 1e-4  # of the sum of weights and of symmetry: draws may be in sing
 _DRAWS = ("chain", "draw")
 
 
+@named_options()
 @in_float64
 def from_draws(
     weights=None,

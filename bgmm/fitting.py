@@ -16,6 +16,7 @@ from jaxtyping import Float
 from bgmm.core import scaling
 from bgmm.core.checks import check_choice, check_flag, random_key
 from bgmm.core.components import Mixture
+from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
@@ -36,6 +37,7 @@ _POINTS = 5  # at which log densities are kept for the diagnostics
 _LARGE = 2e7  # numbers in a log_likelihood group (160 MB) from which it is made only when asked for
 
 
+@named_options()
 @in_float64
 def fit(
     model: Model,
@@ -92,7 +94,7 @@ def fit(
     begin = None if start is None else start_mixture(start, data, target.n_components)
     draws = settings.run(target, key=key_run, start=begin)
     for sentence in draws.warnings:
-        warnings.warn(sentence, stacklevel=3)
+        warnings.warn(sentence, stacklevel=4)
 
     flat, shape = _flat(draws.mixture)
     log_volumes = np.zeros(0) if data.in_memory is None else log_volume(data.in_memory, data.units)

@@ -76,7 +76,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     else:
         table = x if isinstance(x, Table) else as_table(x)
         for note in () if table is x else table.notes:
-            warnings.warn(note, stacklevel=4)
+            warnings.warn(note, stacklevel=5)
         features, values = table.features, table.values
         c = _observation_weights(weights, len(table.values))
         units = scaling.scaling_of(table.values, c)
@@ -157,14 +157,14 @@ def _warn_of_columns(
         return ", ".join(f"'{features[j]}'" for j in columns)
 
     if constant:
-        warnings.warn(f"no variation in {names(constant)}: it says nothing of clusters; leave it out", stacklevel=5)
+        warnings.warn(f"no variation in {names(constant)}: it says nothing of clusters; leave it out", stacklevel=6)
     if collinear:
-        warnings.warn(f"columns {names(collinear)} are linear combinations of each other; leave one out", stacklevel=5)
+        warnings.warn(f"columns {names(collinear)} are linear combinations of each other; leave one out", stacklevel=6)
     if not has_floor and steps.any():
         warnings.warn(
             f"values of {names(np.flatnonzero(steps))} repeat, and a program of your own has no floor under its scales "
             "unless it declares one: a component can collapse onto the ties",
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

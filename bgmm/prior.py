@@ -10,6 +10,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from bgmm.core.checks import check_count
+from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
 from bgmm.core.prior_occupied import n_occupied_probabilities
 from bgmm.models import Mixture
@@ -20,6 +21,7 @@ _QUANTILES = 50
 _MOST_STEPS = 1e10  # of the recursion, at 0.35 ns each (measured on one core): 3.5 s
 
 
+@named_options()
 @in_float64
 def prior_n_occupied(model: Mixture, n: int) -> xr.DataArray:
     """Prior predictive probabilities of K+, the number of components that hold one of n rows.

@@ -5,6 +5,7 @@ Import it as ``from bgmm import models``.
 
 from __future__ import annotations
 
+from bgmm.core.options import named_options
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior, Geometric, NegativeBinomial, Poisson, Uniform
 from bgmm.models.diagonal import Diagonal
 from bgmm.models.gaussian import Gaussian
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 
+@named_options(also=Gaussian)
 def finite(n_components: int, *, concentration: Concentration = 1.0, components: Family | None = None, **options) -> Mixture:
     """A mixture of a given number of components: Dirichlet weights, Normal means, LogNormal scales, LKJ correlations.
 
@@ -54,6 +56,7 @@ def finite(n_components: int, *, concentration: Concentration = 1.0, components:
     return Mixture(Dirichlet(n_components, concentration), _family(components, options))
 
 
+@named_options(also=Gaussian)
 def random_k(
     count: CountPrior | None = None,
     *,
@@ -77,6 +80,7 @@ def random_k(
     return Mixture(weights, _family(components, options))
 
 
+@named_options(also=Gaussian)
 def sparse(
     n_components: int = 10, *, concentration: Concentration = 0.01, components: Family | None = None, **options
 ) -> Mixture:
@@ -88,6 +92,7 @@ def sparse(
     return Mixture(Dirichlet(n_components, concentration), _family(components, options))
 
 
+@named_options(also=Gaussian)
 def dirichlet_process(
     n_components: int = 20, *, concentration: Concentration = 1.0, components: Family | None = None, **options
 ) -> Mixture:

@@ -13,6 +13,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from bgmm.core.checks import check_between, check_positive
+from bgmm.core.options import named_options
 
 
 @runtime_checkable
@@ -23,6 +24,7 @@ class CountPrior(Protocol):
         """log p(K) up to a constant, of each number of components above one, K - 1."""
 
 
+@named_options()
 @dataclass(frozen=True)
 class Uniform:
     """All numbers alike (Richardson and Green 1997)."""
@@ -32,6 +34,7 @@ class Uniform:
         return jnp.zeros_like(above)
 
 
+@named_options()
 @dataclass(frozen=True)
 class Geometric:
     r"""Each number less likely than the one before it by the same factor: :math:`p(K) = p (1 - p)^{K - 1}`.
@@ -49,6 +52,7 @@ class Geometric:
         return jnp.log(self.probability) + above * jnp.log1p(-self.probability)
 
 
+@named_options()
 @dataclass(frozen=True)
 class Poisson:
     r""":math:`K - 1 \sim \mathrm{Poisson}(\lambda)`.
@@ -66,6 +70,7 @@ class Poisson:
         return above * jnp.log(self.rate) - self.rate - gammaln(above + 1)
 
 
+@named_options()
 @dataclass(frozen=True)
 class NegativeBinomial:
     r""":math:`K - 1 \sim \mathrm{Poisson}(\lambda), \lambda \sim \mathrm{Gamma}(a, b)`.
@@ -88,6 +93,7 @@ class NegativeBinomial:
         return ways + a * jnp.log(b / (1 + b)) - above * jnp.log1p(b)
 
 
+@named_options()
 @dataclass(frozen=True)
 class BetaNegativeBinomial:
     r"""Few components likely and many possible (Fruehwirth-Schnatter, Malsiner-Walli and Gruen 2021).

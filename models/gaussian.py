@@ -11,11 +11,13 @@ import numpyro
 from bgmm.core.checks import check_positive
 from bgmm.core.components import Components
 from bgmm.core.dense import Dense
+from bgmm.core.options import named_options
 from bgmm.models.normal import NormalFamily
 from bgmm.program.family import About
 from bgmm.program.lkj import LKJ
 
 
+@named_options()
 @dataclass(frozen=True)
 class Gaussian(NormalFamily):
     r"""K Gaussians with a dense covariance each, or one for all, stated on standardised data.

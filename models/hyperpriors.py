@@ -13,9 +13,11 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from bgmm.core.checks import check_positive, is_number
+from bgmm.core.options import named_options
 from bgmm.program.weights_prior import Hyperprior
 
 
+@named_options()
 @dataclass(frozen=True)
 class F:
     r"""Fisher's F, whose long tail reaches concentrations from far below to far above one.
@@ -41,6 +43,7 @@ class F:
         return dist.TransformedDistribution(beta, [odds, shift, dist.transforms.ExpTransform()])
 
 
+@named_options()
 @dataclass(frozen=True)
 class Gamma:
     """The gamma distribution.

@@ -9,12 +9,14 @@ import numpyro
 from jaxtyping import Float
 
 from bgmm.core.factor import AnyArray
+from bgmm.core.options import named_options
 from bgmm.models.gaussian import Gaussian
 from bgmm.program.distributions import ComponentMixture
 from bgmm.program.family import About, Family
 from bgmm.program.weights_prior import WeightsPrior
 
 
+@named_options()
 @dataclass(frozen=True)
 class Mixture:
     r"""The generative story of a mixture, for standardised rows.

@@ -12,11 +12,13 @@ from jaxtyping import Array, Float, Int, Num
 
 from bgmm.core import partitions
 from bgmm.core.checks import check_count
+from bgmm.core.options import named_options
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior
 from bgmm.models.hyperpriors import Concentration, F, check_concentration, declare_concentration
 from bgmm.program.weights import Count, PaddedDirichlet, Sticks, SymmetricDirichlet, fixed_number
 
 
+@named_options()
 @dataclass(frozen=True)
 class Dirichlet(SymmetricDirichlet):
     r"""A fixed number of components, their weights symmetric Dirichlet.
@@ -62,6 +64,7 @@ class Dirichlet(SymmetricDirichlet):
         return numpyro.sample("weights", dist.Dirichlet(jnp.broadcast_to(concentration, (self.n_components,))))
 
 
+@named_options()
 @dataclass(frozen=True)
 class RandomK(SymmetricDirichlet):
     r"""An unknown number of components, their weights symmetric Dirichlet given that number.
@@ -121,6 +124,7 @@ class RandomK(SymmetricDirichlet):
         return numpyro.sample("weights", PaddedDirichlet(self.dirichlet_parameter(concentration, k), k, self.size))
 
 
+@named_options()
 @dataclass(frozen=True)
 class StickBreaking:
     r"""The Dirichlet process, cut off after a number of components (Ishwaran and James 2001).

@@ -22,6 +22,7 @@ from jaxtyping import Array
 
 from bgmm.core.checks import check_choice, check_count, check_positive
 from bgmm.core.components import Mixture
+from bgmm.core.options import named_options
 from bgmm.engines.base import Draws, from_unconstrained, needs_given_k
 from bgmm.engines.optimise.modes import share_moved
 from bgmm.engines.optimise.objective import Objective, Optimum
@@ -33,6 +34,7 @@ _LEAST_ROWS = 0.01  # expected of a component, at least
 _EMPTIED = 2.0  # times as many rows, under which a component counts as emptied
 
 
+@named_options()
 @dataclass(frozen=True)
 class EM:
     """Settings of EM.

@@ -17,6 +17,7 @@ from jaxtyping import Array
 from bgmm.core.checks import check_count
 from bgmm.core.components import Mixture
 from bgmm.core.importance import LEAST_DRAWS
+from bgmm.core.options import named_options
 from bgmm.engines.base import Draws
 from bgmm.engines.variational.approximate import approximate, refusal
 from bgmm.engines.variational.draws import Weighted, weighted_draws
@@ -24,6 +25,7 @@ from bgmm.engines.variational.elbo import laplace_normal
 from bgmm.program.target import Target
 
 
+@named_options()
 @dataclass(frozen=True)
 class Laplace:
     """Settings of Laplace's approximation.

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from bgmm.core.checks import check_between, check_count
 from bgmm.core.components import Mixture
+from bgmm.core.options import named_options
 from bgmm.engines.base import Draws, from_unconstrained, needs_given_k
 from bgmm.engines.optimise.modes import find_modes
 from bgmm.program.target import Target
@@ -25,6 +26,7 @@ from bgmm.program.target import Target
 _CHUNK = 100  # draws between two looks of the progress bar
 
 
+@named_options()
 @dataclass(frozen=True)
 class NUTS:
     """Settings of NUTS.

@@ -22,6 +22,7 @@ from jaxtyping import Array
 from bgmm.core.checks import check_count, check_flag, check_positive
 from bgmm.core.components import Mixture
 from bgmm.core.importance import LEAST_DRAWS
+from bgmm.core.options import named_options
 from bgmm.engines.base import Draws
 from bgmm.engines.variational.approximate import approximate, leaves_empty, refusal
 from bgmm.engines.variational.draws import Weighted, weighted_draws
@@ -30,6 +31,7 @@ from bgmm.engines.variational.guide import guide_draws
 from bgmm.program.target import Target
 
 
+@named_options()
 @dataclass(frozen=True)
 class VI:
     """Settings of variational inference.

@@ -23,6 +23,7 @@ from scipy.special import gammaln
 
 from bgmm.core.checks import check_count, numpy_generator
 from bgmm.core.importance import LARGEST_K_HAT, log_mean, smoothed_weights
+from bgmm.core.options import named_options
 from bgmm.engines.evidence.tempered_smc import tempered_smc
 from bgmm.engines.importance.labelling import in_domain
 from bgmm.engines.importance.proposal import Normals, cover, log_densities
@@ -52,6 +53,7 @@ class Estimate(NamedTuple):
         return self._replace(log_evidence=self.log_evidence + log_factor, log_filled=self.log_filled + log_factor)
 
 
+@named_options()
 @dataclass(frozen=True)
 class Evidence:
     """Settings of ``log_evidence``.

@@ -17,6 +17,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.devices import map_on_each
 from bgmm.core.gaussians import Linear
 from bgmm.core.in_memory import InMemory
+from bgmm.core.options import named_options
 from bgmm.engines.base import Draws
 from bgmm.engines.gibbs.draws import describe
 from bgmm.engines.gibbs.reference import PriorSummary, summarise_prior
@@ -40,6 +41,7 @@ class Constants:
 CONSTANTS = Constants()
 
 
+@named_options()
 @dataclass(frozen=True)
 class Gibbs:
     """Settings of the Gibbs sampler.
