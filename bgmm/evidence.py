@@ -24,6 +24,7 @@ from bgmm.fitting import declared_target
 from bgmm.inputs import read_data
 from bgmm.models import Dirichlet, Mixture
 from bgmm.prior import n_components_probabilities, prior_n_occupied
+from bgmm.program.family import check_called
 from bgmm.program.weights_prior import WeightsPrior
 
 _NEGLIGIBLE = 1e-3  # after two K in a row whose probability of being K+ is smaller, no larger K is tried
@@ -205,6 +206,7 @@ def _dataset(
 
 def _concentration(model: Mixture) -> float:
     """The concentration of a model for which the identity of ``log_evidence`` holds; an error for other models."""
+    check_called(model)
     if not isinstance(model, Mixture):
         raise ValueError(
             f"log_evidence needs one of bgmm.models, whose components have the same prior, not {type(model).__name__}"

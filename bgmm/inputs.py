@@ -23,7 +23,7 @@ from bgmm.core.stream import Streamed
 from bgmm.data.stream import Stream
 from bgmm.data.table import Table, as_table
 from bgmm.engines.optimise.starts import around, from_labels
-from bgmm.program.family import DeclaredMixture, Resolved
+from bgmm.program.family import DeclaredMixture, Resolved, check_called
 from bgmm.tree.read import features_of, mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square does not underflow
@@ -62,6 +62,9 @@ class Data(NamedTuple):
 
 def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     """The user's data for a model, checked; warnings point at who called the public function that calls this one."""
+    check_called(model)
+    if not callable(model) and callable(x):
+        raise ValueError(f"the model comes first, then the data: bgmm.fit(model, x), and here {type(model).__name__} is first")
     if not callable(model):
         raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
     values: np.ndarray | Stream

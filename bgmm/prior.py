@@ -14,6 +14,7 @@ from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
 from bgmm.core.prior_occupied import n_occupied_probabilities
 from bgmm.models import Mixture
+from bgmm.program.family import check_called
 from bgmm.program.weights_prior import WeightsPrior, concentration_prior
 
 _DRAWS = 10_000  # of a random concentration, which these quantiles replace:
@@ -37,6 +38,7 @@ def prior_n_occupied(model: Mixture, n: int) -> xr.DataArray:
     :raises ValueError: for a program that is not a ``Mixture``, or a count under one.
     """
     check_count("n", n)
+    check_called(model)
     if not isinstance(model, Mixture):
         raise ValueError(f"prior_n_occupied needs one of bgmm.models, whose weights it knows, not {type(model).__name__}")
     p = _n_occupied(model.weights, n)

@@ -118,6 +118,8 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> ParquetStream:
 
 def _selected(path: Path, names: tuple[str, ...], columns: Sequence[str] | None) -> tuple[str, ...]:
     """The columns to use, which must be there and have names that a tree can hold."""
+    if isinstance(columns, str):
+        raise ValueError(f"columns must be a list of names, such as [{columns!r}], not {columns!r}")
     kept = names if columns is None else tuple(columns)
     for name in kept:
         if name not in names:

@@ -17,6 +17,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
+from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
 from bgmm.posterior.answers import Answers, Moments
 from bgmm.posterior.evaluate import rows_like
@@ -26,6 +27,7 @@ _MAX_ROWS = 400  # at which densities and memberships are compared
 _GROUPS = ("weights", "means", "scales")
 
 
+@named_options()
 @in_float64
 def agreement(trees: Mapping[str, xr.DataTree], *, reference: str | None = None, x=None) -> pd.DataFrame:
     """A table of the differences between the fits and one of them.
@@ -84,7 +86,8 @@ def relative_moments(
 
 def _checked(trees: Mapping[str, xr.DataTree], reference: str | None) -> str:
     """The name of the reference, once the fits can be compared."""
-    if not isinstance(trees, Mapping) or not all(isinstance(tree, xr.DataTree) for tree in trees.values()) or len(trees) < 2:
+    named = isinstance(trees, Mapping) and not isinstance(trees, xr.DataTree)  # a tree maps names to its groups
+    if not named or not all(isinstance(tree, xr.DataTree) for tree in trees.values()) or len(trees) < 2:
         raise ValueError("agreement needs at least two fits by name, such as {'vi': tree, 'nuts': other}")
     reference = list(trees)[-1] if reference is None else reference
     if reference not in trees:

@@ -21,12 +21,14 @@ from bgmm.core.components import Mixture
 from bgmm.core.precision import in_float64
 from bgmm.core.scaling import Scaling
 from bgmm.posterior.evaluate import at_rows, mean_over_draws
+from bgmm.tree.question import of_tree
 from bgmm.tree.read import held_assignments, observed, parameters
 
 _MAX_ROWS = 2000  # of a matrix: 32 MB
 _PAIRS_PER_BATCH = 2**16
 
 
+@of_tree
 @in_float64
 def co_clustering(tree: xr.DataTree, *, rows=None, pairs=None) -> xr.DataArray:
     """Posterior probabilities P(z_i = z_j | x) that two fitted rows belong to the same cluster, averaged over all draws.

@@ -56,6 +56,10 @@ def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
     """``x`` as rows with the features that the tree was fitted to: by name, or by place when either has no names."""
     features = features_of(tree)
     table = x if isinstance(x, Table) else as_table(x, fitting=False)
+    flat = table is not x and table.values.shape == (len(features), 1) != (1, 1) and np.ndim(x) == 1
+    if flat and table.features[0] not in features:
+        row = ", ".join(f"{value:g}" for value in table.values[:, 0])
+        raise ValueError(f"x is one row given flat, and a flat list is rows of one feature; put it in a list: [[{row}]]")
     nameless = unnamed(features), unnamed(table.features)
     if not all(nameless) and set(features) <= set(table.features):
         return table.values[:, [table.features.index(name) for name in features]]

@@ -10,9 +10,11 @@ from jaxtyping import Float, Int
 from bgmm.core.checks import random_key
 from bgmm.core.precision import in_float64
 from bgmm.posterior.evaluate import evaluation, occupied
+from bgmm.tree.question import of_tree
 from bgmm.tree.read import about, has_mixtures, mixtures_of
 
 
+@of_tree
 @in_float64
 def n_occupied(tree: xr.DataTree, *, seed: int | jax.Array = 0) -> xr.DataArray:
     """Posterior probabilities of K+, the number of components that hold at least one observation.
@@ -37,6 +39,7 @@ def occupied_counts(tree: xr.DataTree, *, seed: int | jax.Array = 0) -> Int[np.n
     return occupied(evaluation(tree), key=random_key(seed)).sum(1)
 
 
+@of_tree
 def n_components(tree: xr.DataTree) -> xr.DataArray:
     """Posterior probabilities of K, the number of components of the mixture, occupied or not.
 

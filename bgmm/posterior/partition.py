@@ -18,11 +18,13 @@ from bgmm.core.precision import in_float64
 from bgmm.posterior.assignments import N_DRAWS, draw_assignments
 from bgmm.posterior.losses import Grouped, contingency_tables, distances, grouped, loss_named, ungrouped
 from bgmm.posterior.salso import search
+from bgmm.tree.question import of_tree
 
 _BOUNDS = ("vertical upper", "vertical lower", "horizontal")
 _TIE = 1e-9  # losses that differ by less are equal up to rounding
 
 
+@of_tree
 @in_float64
 def partition(
     tree: xr.DataTree,
@@ -90,6 +92,7 @@ def check_or_find_partition(around: object, tree: xr.DataTree, **options) -> xr.
     return around
 
 
+@of_tree
 @in_float64
 def credible_ball(
     tree: xr.DataTree,

@@ -15,6 +15,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.precision import in_float64
 from bgmm.posterior.evaluate import at_rows, evaluation, mean_log_density, mean_responsibilities, rows_like
 from bgmm.posterior.relabel import relabelled
+from bgmm.tree.question import of_tree
 from bgmm.tree.read import (
     features_of,
     has_mixtures,
@@ -27,6 +28,7 @@ from bgmm.tree.read import (
 )
 
 
+@of_tree
 @in_float64
 def membership(tree: xr.DataTree, x=None) -> xr.DataArray:
     """Probability of each row belonging to each cluster, averaged over draws: p(z = k | x, data).
@@ -56,6 +58,7 @@ def _shares(tree: xr.DataTree, x) -> Float[np.ndarray, "n k"]:
     return np.stack([(z == k).mean((0, 1)) for k in range(z.max() + 1)], axis=1)
 
 
+@of_tree
 @in_float64
 def log_density(tree: xr.DataTree, x=None) -> xr.DataArray:
     """Log posterior predictive density of each row: log (1/S) sum_s p(x | draw s), per unit of the features.
@@ -69,6 +72,7 @@ def log_density(tree: xr.DataTree, x=None) -> xr.DataArray:
     return xr.DataArray(mean_log_density(evaluation(tree, x)), dims="observation", name="log_density")
 
 
+@of_tree
 @in_float64
 def sample(tree: xr.DataTree, n: int, *, seed: int | jax.Array = 0) -> xr.DataArray:
     """New observations from the posterior predictive: each from the mixture of a draw of its own, chosen at random.
@@ -87,6 +91,7 @@ def sample(tree: xr.DataTree, n: int, *, seed: int | jax.Array = 0) -> xr.DataAr
     return xr.DataArray(values, dims=("observation", "feature"), coords={"feature": list(features_of(tree))}, name="sample")
 
 
+@of_tree
 @in_float64
 def posterior_predictive(tree: xr.DataTree, *, n_draws: int = 100, seed: int | jax.Array = 0) -> xr.DataTree:
     """The tree with replicates of its data set: as many rows from each of some draws, missing where the data are.

@@ -12,9 +12,11 @@ from bgmm.core.checks import check_between
 from bgmm.core.precision import in_float64
 from bgmm.posterior.evaluate import at_rows, each_draw
 from bgmm.posterior.relabel import relabelled
+from bgmm.tree.question import of_tree
 from bgmm.tree.read import has_mixtures, observed, occupied_of, parameters, posterior_of, with_about, with_groups
 
 
+@of_tree
 @in_float64
 def prune(tree: xr.DataTree, *, threshold: float = 0.5) -> xr.DataTree:
     """The tree without the clusters whose probability of holding a row is below ``threshold``, the weights renormalised.

@@ -16,9 +16,11 @@ from bgmm.core.precision import in_float64
 from bgmm.posterior.align import Alignment, align
 from bgmm.posterior.assignments import small_labels
 from bgmm.posterior.memberships import Memberships, memberships_of_assignments, memberships_of_mixtures
+from bgmm.tree.question import of_tree
 from bgmm.tree.read import about, features_of, has_mixtures, held_assignments, mixtures_of, with_about, with_groups
 
 
+@of_tree
 @in_float64
 def relabel(tree: xr.DataTree, *, order: str = "weights") -> xr.DataTree:
     """The tree with consistent cluster numbers, so that posterior summaries and R-hat of each cluster are meaningful.

@@ -11,8 +11,10 @@ from bgmm.core import kernel
 from bgmm.core.precision import in_float64
 from bgmm.posterior.evaluate import evaluation, mean_over_draws
 from bgmm.posterior.predict import membership
+from bgmm.tree.question import of_tree
 
 
+@of_tree
 @in_float64
 def uncertainty(tree: xr.DataTree, x=None) -> xr.Dataset:
     """Entropy of each row's membership in bits, and the part of it that is due to the overlap of clusters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
@@ -68,3 +69,15 @@ class DeclaredMixture(Protocol):
 
     def __call__(self, rows: Float[AnyArray, "n d"], recording_step: Float[AnyArray, " d"] | None = None) -> None:
         """The program: declare the model of rows that were recorded to these steps, in their units."""
+
+
+def check_called(model: object) -> None:
+    """Refuse a function or a class of ``bgmm.models`` in the place of the model that a call of it returns."""
+    if not (inspect.isfunction(model) or inspect.isclass(model)) or not model.__module__.startswith("bgmm.models"):
+        return
+    needed = [p.name for p in inspect.signature(model).parameters.values() if p.default is p.empty and p.kind != p.VAR_KEYWORD]
+    arguments = ", ".join(f"{name}=3" if name == "n_components" else f"{name}=..." for name in needed)
+    raise ValueError(
+        f"models.{model.__name__} is a {'class' if inspect.isclass(model) else 'function'} that makes a model or a part of one; "
+        f"call it: models.{model.__name__}({arguments})"
+    )

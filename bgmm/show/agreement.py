@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
 from bgmm.posterior.agreement import answers_of, differences, relative_moments
 from bgmm.show.colours import colours
@@ -18,6 +19,7 @@ _SHOWN = 40  # parameters, those that differ most
 _OUTSIDE = 6.0  # standard deviations of the reference, beyond which intervals are cut off
 
 
+@named_options()
 @in_float64
 def plot_agreement(trees: Mapping[str, xr.DataTree], *, reference: str | None = None, x=None) -> tuple[Axes, Axes]:
     """Plot the parameters and the label-free distances of fits against one of them.

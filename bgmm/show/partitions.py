@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from bgmm.posterior.co_clustering import co_clustering
 from bgmm.posterior.partition import check_or_find_partition, credible_ball
 from bgmm.show.colours import colours
-from bgmm.tree.read import features_of, observed
+from bgmm.tree.question import of_tree
+from bgmm.tree.read import check_features, features_of, observed
 
 _HEAT_MAP_ROWS = 600  # largest number of rows of the heat map
 _PLOTTED_ROWS = 5000  # largest number of rows of the other plots
@@ -22,6 +23,7 @@ _MANY_RINGS = 150  # number of ringed rows from which the rings are small
 _NUMBER_SHARE, _SIZE_SHARE = 0.03, 0.12  # shares of the width from which a cluster shows its number, and its number of rows
 
 
+@of_tree
 def plot_co_clustering(
     tree: xr.DataTree, around: xr.Dataset | None = None, *, seed: int | jax.Array = 0, axes: Axes | None = None
 ) -> Axes:
@@ -53,6 +55,7 @@ def plot_co_clustering(
     return axes
 
 
+@of_tree
 def plot_membership(
     tree: xr.DataTree, around: xr.Dataset | None = None, *, seed: int | jax.Array = 0, axes: Axes | None = None
 ) -> Axes:
@@ -93,6 +96,7 @@ def plot_membership(
     return axes
 
 
+@of_tree
 def plot_credible_ball(
     tree: xr.DataTree,
     ball: xr.Dataset | None = None,
@@ -114,8 +118,10 @@ def plot_credible_ball(
     :raises ValueError: for an unknown feature, or more than two.
     """
     known, x = features_of(tree), observed(tree)
-    if features is not None and not (1 <= len(features) <= 2 and set(features) <= set(known)):
-        raise ValueError(f"features must be one or two of {', '.join(known)}, not {', '.join(map(str, features)) or 'none'}")
+    if features is not None:
+        check_features(features, known)
+        if not 1 <= len(features) <= 2:
+            raise ValueError(f"features must be one or two of {', '.join(known)}, not {', '.join(features) or 'none'}")
     if ball is None:
         ball = credible_ball(tree, probability=probability, seed=seed)
     elif not isinstance(ball, xr.Dataset) or "bound" not in ball:

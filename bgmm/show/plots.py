@@ -18,7 +18,8 @@ from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.predict import membership
 from bgmm.posterior.relabel import relabelled
 from bgmm.show.colours import colours
-from bgmm.tree.read import covariances_of, features_of, observed, posterior_of, presence_of
+from bgmm.tree.question import of_tree
+from bgmm.tree.read import check_features, covariances_of, features_of, observed, posterior_of, presence_of
 
 _CERTAIN = 0.95  # rows without a membership this large are ringed
 _INTERVAL = 0.89  # probability of the band of the density: the default of ArviZ
@@ -28,6 +29,7 @@ _NEGLIGIBLE = 0.005  # numbers of components that are less probable are left out
 _USUAL = 0.5  # clusters in a smaller share of the draws have no mean ellipse
 
 
+@of_tree
 def plot_clusters(
     tree: xr.DataTree,
     x=None,
@@ -53,9 +55,9 @@ def plot_clusters(
     """
     tree = relabelled(tree)
     known = features_of(tree)
-    for name in features or ():
-        if name not in known:
-            raise ValueError(f"no feature {name!r}; the tree has {', '.join(known)}")
+    check_features(features or (), known)
+    if not np.iterable(masses):
+        raise ValueError(f"masses must be a list of probabilities, such as [0.5, 0.9], not {masses!r}")
     for mass in masses:
         if not 0 < mass < 1:
             raise ValueError(f"masses must lie between 0 and 1, not {mass}")
@@ -87,6 +89,7 @@ def plot_clusters(
     return axes
 
 
+@of_tree
 def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
     """Bar plot of the posterior probabilities of the number of occupied components, next to the prior ones where known.
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import xarray as xr
 
+from bgmm.tree.question import of_tree
 from bgmm.tree.read import has_mixtures, mixtures_of
 
 
+@of_tree
 def save(tree: xr.DataTree, path: str | Path) -> None:
     """Write the tree to a netCDF file, whole or not at all.
 

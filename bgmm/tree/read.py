@@ -153,6 +153,15 @@ def features_of(tree: xr.DataTree) -> tuple[str, ...]:
     return tuple(str(name) for name in means["feature"].to_numpy())
 
 
+def check_features(features: object, known: tuple[str, ...]) -> None:
+    """Require a list of names of features that the tree has."""
+    if isinstance(features, str) or not np.iterable(features):
+        raise ValueError(f"features must be a list of names, such as [{known[0]!r}], not {features!r}")
+    for name in features:
+        if name not in known:
+            raise ValueError(f"no feature {name!r}; the tree has {', '.join(known)}")
+
+
 def observed(tree: xr.DataTree) -> np.ndarray:
     """The rows (n, d) that the tree was fitted to, in the user's units."""
     if "observed_data" not in tree.children:

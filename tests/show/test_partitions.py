@@ -65,8 +65,10 @@ def test_bounds_that_are_one_partition_share_a_picture_and_changed_rows_are_ring
         assert any(ringed == np.sum(bound != ball["centre"].to_numpy()) for bound in bounds)
     assert not len(axes[0].collections[1].get_offsets())
     axes[0].figure.canvas.draw()
-    with pytest.raises(ValueError, match="one or two of f0"):
+    with pytest.raises(ValueError, match="no feature 'waiting'; the tree has f0"):
         bgmm.plot_credible_ball(overlapping, ball, features=["waiting"])
+    with pytest.raises(ValueError, match="one or two of f0"):
+        bgmm.plot_credible_ball(overlapping, ball, features=[])
 
 
 @pytest.mark.parametrize("overlapping", [2], indirect=True)
