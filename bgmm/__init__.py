@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bgmm.posterior.occupied import n_occupied as n_occupied
     from bgmm.posterior.partition import credible_ball as credible_ball
     from bgmm.posterior.partition import partition as partition
+    from bgmm.posterior.predict import labels as labels
     from bgmm.posterior.predict import log_density as log_density
     from bgmm.posterior.predict import membership as membership
     from bgmm.posterior.predict import posterior_predictive as posterior_predictive
@@ -66,6 +67,7 @@ _HOME = {
     "fit": "bgmm.fitting",
     "from_draws": "bgmm.external_draws",
     "galaxies": "bgmm.data.examples",
+    "labels": "bgmm.posterior.predict",
     "load": "bgmm.tree.files",
     "log_evidence": "bgmm.evidence",
     "log_density": "bgmm.posterior.predict",

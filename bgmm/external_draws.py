@@ -22,7 +22,7 @@ from bgmm.core.precision import in_float64
 from bgmm.data.table import Table, as_table
 from bgmm.posterior.assignments import small_labels
 from bgmm.posterior.evaluate import evaluation, occupied
-from bgmm.tree.build import dataset, observed_group, variables_of
+from bgmm.tree.build import dataset, observed_group, variables_of, with_labels
 
 _TOLERANCE = 1e-4  # of the sum of weights and of symmetry: draws may be in single precision, or printed numbers
 _DRAWS = ("chain", "draw")
@@ -74,13 +74,14 @@ def from_draws(
 
     groups: dict[str, xr.Dataset] = {}
     if table is not None:
-        groups["observed_data"] = observed_group(names, table.values)
+        groups["observed_data"] = observed_group(names, table.values, table.labels)
+    labels = None if table is None or z is None else table.labels  # of the rows that are assigned
     stats: dict[str, Any] = {}
     if z is not None:
         stats = {"assignments": ((*_DRAWS, "observation"), z), "n_occupied": (_DRAWS, _n_labels(z))}
     if mixture is None:
         groups["posterior"] = xr.Dataset({"n_occupied": stats["n_occupied"]})
-        return xr.DataTree.from_dict(groups | {"sample_stats": xr.Dataset(stats)})
+        return xr.DataTree.from_dict(groups | {"sample_stats": with_labels(xr.Dataset(stats), labels)})
 
     variables, dims = variables_of(mixture)
     draws = dataset(variables, dims, names)
@@ -95,7 +96,7 @@ def from_draws(
         stats["occupied"] = ((*_DRAWS, "cluster"), occupied_in_draw)
         counts = {"n_components": exists.sum(2)} | {name: stats[name][1] for name in ("n_occupied",) if name in stats}
         groups |= {"posterior": dataset(counts, {}, names), "components": draws}
-    return xr.DataTree.from_dict(groups | ({"sample_stats": xr.Dataset(stats)} if stats else {}))
+    return xr.DataTree.from_dict(groups | ({"sample_stats": with_labels(xr.Dataset(stats), labels)} if stats else {}))
 
 
 def _numbers(name: str, array) -> Float[np.ndarray, "..."]:

@@ -28,7 +28,7 @@ from bgmm.prior import count_prior
 from bgmm.program.declare import make_target
 from bgmm.program.family import About, DeclaredMixture, Resolved
 from bgmm.program.target import Target
-from bgmm.tree.build import dataset, draws_groups, observed_group
+from bgmm.tree.build import dataset, draws_groups, observed_group, with_labels
 from bgmm.tree.read import with_about
 
 type Model = DeclaredMixture | Callable[..., None]
@@ -56,7 +56,9 @@ def fit(
     :param model: one of ``bgmm.models``, or any NumPyro program of one argument, the rows, that observes a
         ``bgmm.GaussianMixture`` or a ``bgmm.ComponentMixture``.
     :param x: data (n, d): array, DataFrame or anything alike, where NaN is a missing value and is marginalised; or a
-        ``bgmm.stream`` of a file that is larger than memory.
+        ``bgmm.stream`` of a file that is larger than memory. The index of a DataFrame becomes the coordinate of ``observation``
+        in the tree and in answers about rows, where it consists of strings, numbers or dates that are all different. Any other
+        index (of several levels, with repeated or missing entries, with time zones) is left out, and the rows are numbered.
     :param engine: "em", "nuts", "gibbs", or a value with settings such as ``bgmm.NUTS(n_draws=2000)``; by default Gibbs where
         it can fit the model and the rows, else NUTS.
     :param seed: an integer or a JAX key. Equal seeds give equal trees on one machine.
@@ -110,7 +112,8 @@ def fit(
     groups = _groups(draws, data, target)
     if _wanted(log_likelihood, data, shape):
         each = log_likelihoods(inputs).reshape(*shape, -1)
-        groups["log_likelihood"] = dataset({"x": each}, {"x": ["observation"]}, data.features)
+        each_row = dataset({"x": each}, {"x": ["observation"]}, data.features)
+        groups["log_likelihood"] = with_labels(each_row, data.labels)
     return with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, data, target, draws))
 
 
@@ -176,7 +179,7 @@ def _groups(draws: Draws, data: Data, target: Target) -> dict[str, xr.Dataset]:
         mixture, draws.sites, draws.stats, draws.dims, draws.log_prior, data.features, random_k=bool(target.discrete)
     )
     if data.in_memory is not None:
-        groups["observed_data"] = observed_group(data.features, data.in_memory)
+        groups["observed_data"] = observed_group(data.features, data.in_memory, data.labels)
     return groups | {"constant_data": _constants(data, target.model)}
 
 
@@ -191,7 +194,7 @@ def _constants(data: Data, model: DeclaredMixture | None) -> xr.Dataset:
         group = group.merge(count_prior(model.weights, data.n_counted))
     if data.weights is None or data.in_memory is None:
         return group
-    return group.assign(observation_weights=("observation", data.weights))
+    return with_labels(group.assign(observation_weights=("observation", data.weights)), data.labels)
 
 
 def _named(value: object) -> object:

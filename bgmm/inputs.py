@@ -40,6 +40,7 @@ class Data(NamedTuple):
     n_counted: int
     units: Scaling  # that standardise the rows
     steps: Float[np.ndarray, " d"]  # to which the values were recorded, in the units of the data
+    labels: np.ndarray | None = None  # of all rows: the index of a DataFrame
 
     @property
     def counted_weights(self) -> Float[np.ndarray, " m"]:
@@ -68,6 +69,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     if not callable(model):
         raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
     values: np.ndarray | Stream
+    labels = None
     if isinstance(x, Stream):
         features, n, values = x.features, x.n_rows, x
         c = _observation_weights(weights, n)
@@ -80,7 +82,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
         table = x if isinstance(x, Table) else as_table(x)
         for note in () if table is x else table.notes:
             warnings.warn(note, stacklevel=5)
-        features, values = table.features, table.values
+        features, values, labels = table.features, table.values, table.labels
         c = _observation_weights(weights, len(table.values))
         units = scaling.scaling_of(table.values, c)
         counted = table.values if c is None else table.values[c > 0]
@@ -93,7 +95,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     declared = family.recording_step if isinstance(family, Resolved) else None
     steps = scaling.recording_steps(counted, units) if declared is None else _declared_steps(declared, features)
     _warn_of_columns(features, counted, units, has_floor, steps)
-    return Data(features, values, c, counted, n_counted, units, steps)
+    return Data(features, values, c, counted, n_counted, units, steps, labels)
 
 
 def _checked_chunks(x: Stream) -> Callable:

@@ -14,7 +14,7 @@ class Source(NamedTuple):
     """A table whose columns are parsed on demand.
 
     ``numbers(j)`` gives the values of column j as float64, or a sentence that says why they are not numbers. ``name`` is the
-    name of the table in messages.
+    name of the table in messages, ``labels`` are names of the rows where they have any.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Source(NamedTuple):
     columns: list[str]
     numbers: Callable[[int], np.ndarray | str]
     notes: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
 
 
 def counts_rows(values: np.ndarray) -> bool:

@@ -27,16 +27,44 @@ _UNNAMED = "Unnamed: 0"  # the name that pandas gives to a column of row numbers
 
 
 class Table(NamedTuple):
-    """Values (n, d) in float64 with NaN where missing, the names of the d features, and notes for the user."""
+    """Values (n, d) in float64 with NaN where missing, the names of the d features, and notes for the user.
+
+    ``labels`` (n,) are those of ``row_labels``.
+    """
 
     values: np.ndarray
     features: tuple[str, ...]
     notes: tuple[str, ...]
+    labels: np.ndarray | None = None
 
 
 def unnamed(features: tuple[str, ...]) -> bool:
     """Whether the features have the default names x1, x2, ..."""
     return list(features) == [f"x{j + 1}" for j in range(len(features))]
+
+
+def row_labels(x: Any) -> np.ndarray | None:
+    """The index of a DataFrame or a Series, which answers about its rows carry; None where the rows are only numbered.
+
+    Answers can be matched by strings, numbers or dates (without a time zone) that are all different, and files can hold these.
+    Any other index (of several levels, with repeated or missing entries, of other kinds) is left out, so that the rows are
+    numbered from 0, as those of an array are.
+    """
+    import pandas as pd
+
+    if isinstance(x, Table):
+        return x.labels
+    if not isinstance(x, pd.DataFrame | pd.Series):
+        return None
+    index = x.index
+    if isinstance(index, pd.MultiIndex) or index.hasnans or not index.is_unique:
+        return None
+    labels = index.to_numpy()
+    if labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels))):
+        return None
+    if labels.dtype.kind in "iufM":
+        return labels
+    return labels.astype(object) if len(labels) and all(isinstance(label, str) for label in labels) else None
 
 
 def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = True) -> Table:
@@ -117,7 +145,7 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Tabl
     empty = np.flatnonzero(np.isnan(table).all(axis=1))
     if empty.size:
         notes.append(f"rows without any value: {empty.size}, the first is row {empty[0] + 1}")
-    return Table(table, tuple(kept), tuple(notes))
+    return Table(table, tuple(kept), tuple(notes), source.labels)
 
 
 def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
@@ -159,7 +187,7 @@ def _frame(name: str, frame: Any) -> Source:
         column = frame.iloc[:, j]
         return "its values are categories" if column.dtype == "category" else _numbers(column.to_numpy())
 
-    return Source(name, len(frame), [str(column) for column in frame.columns], numbers)
+    return Source(name, len(frame), [str(column) for column in frame.columns], numbers, labels=row_labels(frame))
 
 
 def _array(name: str, x: Any) -> Source:

@@ -20,7 +20,7 @@ from bgmm.core import kernel
 from bgmm.core.components import Mixture
 from bgmm.core.precision import in_float64
 from bgmm.core.scaling import Scaling
-from bgmm.posterior.evaluate import at_rows, mean_over_draws
+from bgmm.posterior.evaluate import at_rows, mean_over_draws, row_coords
 from bgmm.tree.question import of_tree
 from bgmm.tree.read import held_assignments, observed, parameters
 
@@ -35,20 +35,22 @@ def co_clustering(tree: xr.DataTree, *, rows=None, pairs=None) -> xr.DataArray:
 
     :param rows: indices of rows, from 0, at most 2000; by default all rows. The result is the matrix for these rows.
     :param pairs: instead of ``rows``, an array (m, 2) of pairs of row indices, of any length m.
-    :returns: for rows, dims (observation, observation_bis) with the row indices as coordinates and ones on the diagonal; for
-        pairs, dims (pair,) with the coordinates ``first`` and ``second``.
+    :returns: for rows, dims (observation, observation_bis) with ones on the diagonal; for pairs, dims (pair,) with the
+        coordinates ``first`` and ``second``. Coordinates are the labels of the rows (the index of the DataFrame that was
+        fitted), or the row indices where the rows have none.
     :raises ValueError: for rows that the tree does not have, for both ``rows`` and ``pairs``, and for more than 2000 rows.
     """
     assignments = held_assignments(tree)
     x = observed(tree) if assignments is None else None
     n = len(x) if x is not None else assignments.sizes["observation"]  # type: ignore[union-attr]
+    names = row_coords(tree).get("observation", np.arange(n))
     if rows is not None and pairs is not None:
         raise ValueError("give rows or pairs, not both")
     if pairs is not None:
         ij = _row_indices("pairs", pairs, n)
         if ij.ndim != 2 or ij.shape[1] != 2:
             raise ValueError(f"pairs must be an array (m, 2) of row indices, not of shape {ij.shape}")
-        coords = {"first": ("pair", ij[:, 0]), "second": ("pair", ij[:, 1])}
+        coords = {"first": ("pair", names[ij[:, 0]]), "second": ("pair", names[ij[:, 1]])}
         batches = (ij[low : low + _PAIRS_PER_BATCH] for low in range(0, len(ij), _PAIRS_PER_BATCH))
         parts = [_of_pairs(tree, assignments, x, batch) for batch in batches]
         return xr.DataArray(np.concatenate([*parts, []]), coords=coords, dims="pair", name="co_clustering")
@@ -61,7 +63,7 @@ def co_clustering(tree: xr.DataTree, *, rows=None, pairs=None) -> xr.DataArray:
     values = np.where(chosen[:, None] == chosen, 1.0, _of_rows(tree, assignments, x, chosen))
     return xr.DataArray(
         values,
-        coords=[("observation", chosen), ("observation_bis", chosen)],
+        coords=[("observation", names[chosen]), ("observation_bis", names[chosen])],
         name="co_clustering",
     )
 

@@ -17,8 +17,8 @@ from bgmm.core.components import Mixture
 from bgmm.core.in_memory import InMemory, in_memory, subsample
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
-from bgmm.data.table import Table, as_table, unnamed
-from bgmm.tree.read import features_of, observed, parameters
+from bgmm.data.table import Table, as_table, row_labels, unnamed
+from bgmm.tree.read import features_of, observed, observed_labels, parameters
 
 _SUBSAMPLE = 16_384  # rows
 _SURE = 40.0  # expected rows: the probability of none is at most exp(-40)
@@ -39,6 +39,12 @@ def evaluation(tree: xr.DataTree, x=None) -> Evaluation:
     """The draws of ``tree`` at ``x``, or at the rows that it was fitted to."""
     mixture, scaling = parameters(tree)
     return at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x))
+
+
+def row_coords(tree: xr.DataTree, x=None) -> dict[str, np.ndarray]:
+    """The coordinate of ``observation`` in answers about ``x`` or the rows of the tree: their labels, if they have any."""
+    labels = observed_labels(tree) if x is None else row_labels(x)
+    return {} if labels is None else {"observation": labels}
 
 
 def at_rows(mixture: Mixture, scaling: Scaling, x: Float[np.ndarray, "n d"]) -> Evaluation:

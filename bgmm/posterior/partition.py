@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from bgmm.core.checks import check_between, check_count, numpy_generator, random_key
 from bgmm.core.precision import in_float64
 from bgmm.posterior.assignments import N_DRAWS, draw_assignments
+from bgmm.posterior.evaluate import row_coords
 from bgmm.posterior.losses import Grouped, contingency_tables, distances, grouped, loss_named, ungrouped
 from bgmm.posterior.salso import search
 from bgmm.tree.question import of_tree
@@ -79,6 +80,7 @@ def partition(
             "with_mates": ("observation", with_mates[draws.of_row]),
             "expected_loss": distances(c_groups, draws, loss_function).mean(),
         },
+        coords=row_coords(tree),
         attrs={"loss": loss, "unit": loss_function.unit, "n_draws": len(z)},
     )
 
@@ -156,7 +158,7 @@ def credible_ball(
             "draw": ("bound", draws.draw[bounds]),
             "centre": ("observation", c),
         },
-        coords={"bound": list(_BOUNDS)},
+        coords={"bound": list(_BOUNDS)} | row_coords(tree),
         attrs={"probability": probability, "loss": around.attrs["loss"], "unit": loss_function.unit, "n_draws": len(d)},
     )
 

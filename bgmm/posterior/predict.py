@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from bgmm.core.checks import check_count, random_key
 from bgmm.core.components import Mixture
 from bgmm.core.precision import in_float64
-from bgmm.posterior.evaluate import at_rows, evaluation, mean_log_density, mean_responsibilities, rows_like
+from bgmm.posterior.evaluate import at_rows, evaluation, mean_log_density, mean_responsibilities, row_coords, rows_like
 from bgmm.posterior.relabel import relabelled
 from bgmm.tree.question import of_tree
 from bgmm.tree.read import (
@@ -38,16 +38,33 @@ def membership(tree: xr.DataTree, x=None) -> xr.DataArray:
     a tree with assignments alone it is the share of draws that put the row into the cluster.
 
     :param x: rows (n, d) with the features of the fit, in its units; by default the rows that were fitted.
-    :returns: dims (observation, cluster); each row sums to one.
+    :returns: dims (observation, cluster); each row sums to one. The index of a DataFrame is the coordinate of ``observation``.
     :raises ValueError: when the columns of ``x`` are not those of the fit.
     """
     tree = relabelled(tree)
     dims = ("observation", "cluster")
     if not has_mixtures(tree):
-        return xr.DataArray(_shares(tree, x), dims=dims, name="membership")
+        return xr.DataArray(_shares(tree, x), dims=dims, coords=row_coords(tree, x), name="membership")
     mixture, scaling = parameters(tree, posterior_of(tree))
     inputs = at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x))
-    return xr.DataArray(mean_responsibilities(inputs), dims=dims, name="membership")
+    return xr.DataArray(mean_responsibilities(inputs), dims=dims, coords=row_coords(tree, x), name="membership")
+
+
+@of_tree
+@in_float64
+def labels(tree: xr.DataTree, x=None) -> xr.DataArray:
+    """The most probable cluster of each row: the one in which its ``membership`` is largest.
+
+    Each row is judged alone, so new rows have labels too, and a cluster that is the most probable one of no row occurs in none.
+    ``partition`` instead chooses the labels of all fitted rows together, as the clustering that is closest to those of the
+    draws; it needs no matching of clusters between draws, and the numbers of its clusters are its own. How sure a label is,
+    ``membership`` and ``uncertainty`` say.
+
+    :param x: rows (n, d) with the features of the fit, in its units; by default the rows that were fitted.
+    :returns: dims (observation,): the numbers that the clusters have in the relabelled tree, the largest cluster being 0.
+    :raises ValueError: when the columns of ``x`` are not those of the fit.
+    """
+    return membership(tree, x).argmax("cluster").rename("label")
 
 
 def _shares(tree: xr.DataTree, x) -> Float[np.ndarray, "n k"]:
@@ -69,7 +86,8 @@ def log_density(tree: xr.DataTree, x=None) -> xr.DataArray:
     :returns: dims (observation,).
     :raises ValueError: when the columns of ``x`` are not those of the fit.
     """
-    return xr.DataArray(mean_log_density(evaluation(tree, x)), dims="observation", name="log_density")
+    values = mean_log_density(evaluation(tree, x))
+    return xr.DataArray(values, dims="observation", coords=row_coords(tree, x), name="log_density")
 
 
 @of_tree
@@ -109,7 +127,7 @@ def posterior_predictive(tree: xr.DataTree, *, n_draws: int = 100, seed: int | j
     rows = _rows_of(tree, chosen, len(x), random_key(seed))
     rows = np.where(np.isnan(x), np.nan, rows).reshape(chains, len(some), *x.shape)
     variables = {name: (("chain", "draw", "observation"), rows[..., j]) for j, name in enumerate(features_of(tree))}
-    replicates = xr.Dataset(variables, coords={"chain": np.arange(chains), "draw": some})
+    replicates = xr.Dataset(variables, coords={"chain": np.arange(chains), "draw": some} | row_coords(tree))
     return with_groups(tree, {"posterior_predictive": replicates})
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from bgmm.core import kernel
 from bgmm.core.precision import in_float64
-from bgmm.posterior.evaluate import evaluation, mean_over_draws
+from bgmm.posterior.evaluate import evaluation, mean_over_draws, row_coords
 from bgmm.posterior.predict import membership
 from bgmm.tree.question import of_tree
 
@@ -35,7 +35,8 @@ def uncertainty(tree: xr.DataTree, x=None) -> xr.Dataset:
     p = membership(tree, x).to_numpy()
     inputs = evaluation(tree, x)
     overlap = mean_over_draws(_entropies, inputs, (inputs.rows.n_places,))[inputs.position]
-    return xr.Dataset({"entropy": ("observation", np.asarray(_entropy(p))), "overlap": ("observation", overlap)})
+    variables = {"entropy": ("observation", np.asarray(_entropy(p))), "overlap": ("observation", overlap)}
+    return xr.Dataset(variables, coords=row_coords(tree, x))
 
 
 def _entropy(p) -> Float[Array, " n"]:

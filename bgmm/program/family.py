@@ -77,7 +77,5 @@ def check_called(model: object) -> None:
         return
     needed = [p.name for p in inspect.signature(model).parameters.values() if p.default is p.empty and p.kind != p.VAR_KEYWORD]
     arguments = ", ".join(f"{name}=3" if name == "n_components" else f"{name}=..." for name in needed)
-    raise ValueError(
-        f"models.{model.__name__} is a {'class' if inspect.isclass(model) else 'function'} that makes a model or a part of one; "
-        f"call it: models.{model.__name__}({arguments})"
-    )
+    kind = "class" if inspect.isclass(model) else "function"
+    raise ValueError(f"models.{model.__name__} is a {kind} and not a model; call it: models.{model.__name__}({arguments})")

@@ -64,6 +64,11 @@ def draws_groups(
     return groups
 
 
-def observed_group(features: tuple[str, ...], x: np.ndarray) -> xr.Dataset:
-    """The rows (n, d), one variable for each feature."""
-    return xr.Dataset({name: ("observation", column) for name, column in zip(features, x.T, strict=True)})
+def observed_group(features: tuple[str, ...], x: np.ndarray, labels: np.ndarray | None = None) -> xr.Dataset:
+    """The rows (n, d), one variable for each feature, and their labels where they have any."""
+    return with_labels(xr.Dataset({name: ("observation", column) for name, column in zip(features, x.T, strict=True)}), labels)
+
+
+def with_labels(group: xr.Dataset, labels: np.ndarray | None) -> xr.Dataset:
+    """The group with these labels of the rows as the coordinate of ``observation``."""
+    return group if labels is None else group.assign_coords(observation=labels)

@@ -175,6 +175,12 @@ def observed(tree: xr.DataTree) -> np.ndarray:
     return np.stack([group[name].to_numpy() for name in features_of(tree)], axis=1)
 
 
+def observed_labels(tree: xr.DataTree) -> np.ndarray | None:
+    """The labels of the rows that the tree was fitted to, where it holds any."""
+    rows = tree["observed_data"] if "observed_data" in tree.children else held_assignments(tree)
+    return None if rows is None or "observation" not in rows.coords else rows["observation"].to_numpy()
+
+
 def about(tree: xr.DataTree) -> dict[str, Any]:
     """How the tree was made: model, engine, settings, seed, versions; empty for trees made elsewhere."""
     return json.loads(tree.attrs.get("bgmm", "{}"))
