@@ -133,7 +133,7 @@ def test_the_index_makes_no_difference_to_numbers_arviz_and_pictures():
     assert bgmm.agreement({"one": plain, "other": tree})["value"].filter(like="membership").max() == 0
     for plot in (bgmm.plot_clusters, bgmm.plot_co_clustering, bgmm.plot_membership, bgmm.plot_credible_ball):
         plot(tree)
-    az.plot_ppc_dist(bgmm.posterior_predictive(tree, n_draws=20))
+    az.plot_ppc_dist(bgmm.posterior_predictive(tree))
     plt.close("all")
 
 

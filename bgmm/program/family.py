@@ -73,7 +73,7 @@ class DeclaredMixture(Protocol):
 
 def check_called(model: object) -> None:
     """Refuse a function or a class of ``bgmm.models`` in the place of the model that a call of it returns."""
-    if not (inspect.isfunction(model) or inspect.isclass(model)) or not model.__module__.startswith("bgmm.models"):
+    if not (inspect.isfunction(model) or inspect.isclass(model)) or not str(model.__module__).startswith("bgmm.models"):
         return
     needed = [p.name for p in inspect.signature(model).parameters.values() if p.default is p.empty and p.kind != p.VAR_KEYWORD]
     arguments = ", ".join(f"{name}=3" if name == "n_components" else f"{name}=..." for name in needed)
