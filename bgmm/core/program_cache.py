@@ -1,8 +1,8 @@
 """Compiled programs are kept on disk: a second process loads in a tenth of a second what took seconds to compile.
 
-Inside the public functions JAX's persistent cache is on, in a folder that only its owner may write, and afterwards JAX's settings
-are as they were. A cache that the user has set up for JAX is used instead. The environment variable ``BGMM_CACHE_DIR`` names
-another folder; empty, it turns the cache off.
+Inside the public functions JAX's persistent cache is on, in a folder that only its owner may write, and afterwards JAX's
+settings are as they were. A cache that the user has set up for JAX is used instead. The environment variable ``BGMM_CACHE_DIR``
+names another folder; empty, it turns the cache off.
 """
 
 from __future__ import annotations
