@@ -108,7 +108,7 @@ def differences(tree: xr.DataTree, exact: xr.DataTree) -> list[str]:
 def groups(fit: Answers, cluster: np.ndarray) -> list[np.ndarray]:
     """Draws of the parameters of each group, one axis of parameters."""
     chosen = fit.posterior.isel(cluster=cluster)
-    full = (fit.tree["sample_stats"]["n_occupied"] == len(cluster)).to_numpy().reshape(-1)
+    full = fit.counts == len(cluster)
     values = [chosen["weights"], chosen["means"], np.log(chosen["scales"])]
     values += [np.arctanh(chosen["correlations"])] if "correlations" in chosen else []
     flat = [value.to_numpy().reshape(full.size, -1)[full] for value in values]

@@ -43,8 +43,8 @@ class Answers:
         self.halves = [slice(None)] if n == 1 else [slice(None), slice(0, n // 2), slice(n // 2, n)]
         self.effective = _effective_draws(tree, n) if self.independent else float(n)
         self.repeats = n / self.effective  # the variance of resampled draws is so many times that of as many independent ones
-        counts = occupied_counts(tree)
-        self.n_occupied = [np.bincount(counts[half]) / len(counts[half]) for half in self.halves]
+        self.counts = occupied_counts(tree)
+        self.n_occupied = [np.bincount(self.counts[half]) / len(self.counts[half]) for half in self.halves]
         inputs = [(self._part(self.whole, half), self._part(self.clusters, half)) for half in self.halves]
         self.log_density = [mean_log_density(at_rows(whole, self.scaling, rows)) for whole, _ in inputs]
         self.membership = [mean_responsibilities(at_rows(clusters, self.scaling, rows)) for _, clusters in inputs]
