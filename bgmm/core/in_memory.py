@@ -20,6 +20,7 @@ from bgmm.core.scaling import CHUNK, Scaling
 
 _BLOCK_BYTES = 384 * 1024  # T of a block: between 50 KB and 1 MB the speed is flat, at 10 MB two to three times slower
 _BLOCK_OVERHEAD = 64  # a block costs about as much as this many rows before its first row
+_SMALL = (64, 320, 1280, 4096)  # so many places have data of up to 4096 rows: other data of the same size compile nothing
 
 
 @jax.tree_util.register_dataclass
@@ -140,15 +141,22 @@ def padded_size(n: int) -> int:
     return -(-n // step) * step
 
 
+def padded_rows(n: int) -> int:
+    """As ``padded_size``, and one of four sizes up to 4096."""
+    return next((size for size in _SMALL if n <= size), padded_size(n))
+
+
 def block_size(counts: np.ndarray, d: int) -> int:
-    """Rows in a block, a power of two unless one block holds everything: small enough for the cache, few padded.
+    """Rows in a block, a power of two unless all rows are complete and few: small enough for the cache, few padded.
 
     ``counts`` are the rows of each pattern. The size is that of dense components, which have the most statistics.
     """
     p = (d + 1) * (d + 2) // 2
     largest = int(np.clip(2 ** round(np.log2(_BLOCK_BYTES / (8 * p))), 64, 4096))
+    if counts.size == 1 and (n := padded_rows(int(counts[0]))) <= _SMALL[-1]:
+        return -(-n // -(-n // largest))
     if counts.size == 1:
-        return min(largest, padded_size(int(counts[0])))
+        return largest
     sizes = [2**i for i in range(3, largest.bit_length())]
     return min(sizes, key=lambda b: int((-(-counts // b) * (b + _BLOCK_OVERHEAD)).sum()))
 
@@ -182,7 +190,8 @@ def in_memory(
     position[order] = first_place[pattern_of[order]] + rank_in_pattern
     n_filled = int(blocks_of.sum())
     devices = for_blocks(n_filled)
-    n_blocks = padded_size(-(-n_filled // devices.n)) * devices.n
+    n_needed = -(-padded_rows(n) // b) if len(counts) == 1 and size is None else n_filled
+    n_blocks = padded_size(-(-n_needed // devices.n)) * devices.n
     values, c_places = np.zeros((n_blocks, d, b), dtype), np.zeros(n_blocks * b, dtype)
     for start in range(0, n, CHUNK):
         rows, place = x[start : start + CHUNK], position[start : start + CHUNK]

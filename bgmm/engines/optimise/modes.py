@@ -27,6 +27,7 @@ from bgmm.program.target import Target
 
 _COMPARED = 16_384  # rows
 _SAME = 0.5  # standard deviations within which points of one height are one mode
+_MULTIPLE = 8  # points that are compared are filled up to a multiple of this, so that few shapes are compiled
 _FLATTEST = 0.01  # least curvature believed at a mode: a direction without data has its prior's, of order one
 
 
@@ -68,10 +69,10 @@ def _at_mode(
 ) -> Bool[np.ndarray, " g"]:
     """Which points of a group, of one height, are its first one with the components in some order: data may be symmetric."""
     pivot = z[group[0]]
+    z = z[np.resize(group, -(-len(group) // _MULTIPLE) * _MULTIPLE)]
     if target.exchangeable:
-        orders = permutations_into(target, domain_around(target, pivot, factor), z)
-        z = np.asarray(permute_each(target, z, orders))
-    return np.linalg.norm(np.linalg.solve(factor, (z[group] - pivot).T), axis=0) < _SAME
+        z = np.asarray(permute_each(target, z, permutations_into(target, domain_around(target, pivot, factor), z)))
+    return np.linalg.norm(np.linalg.solve(factor, (z[: len(group)] - pivot).T), axis=0) < _SAME
 
 
 @jax.jit

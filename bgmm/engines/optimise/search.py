@@ -116,14 +116,15 @@ def _explored(
     if not moves or len(modes) == 1 or target.n_components < 3:
         return optima
     sketch = sketch_of(target.rows, target.structure, rng=rng)
-    of_mode = (jax.tree.map(lambda a, mode=mode: jnp.asarray(a)[mode[0]], optima.mixture) for mode in modes[: CONSTANTS.kept])
+    optima = jax.device_get(optima)
+    of_mode = (jax.tree.map(lambda a, mode=mode: a[mode[0]], optima.mixture) for mode in modes[: CONSTANTS.kept])
     moved = [found for mixture in of_mode if (found := improved(sketch, mixture)) is not None]
     if not moved:
         return optima
     n = len(guesses.log_weights)  # as many as before, so that nothing is compiled anew
-    again = jax.tree.map(lambda *a: jnp.stack([a[i % len(moved)] for i in range(n)]), *moved)
+    again = jax.tree.map(lambda *a: np.stack([a[i % len(moved)] for i in range(n)]), *jax.device_get(moved))
     further = _ascend(target, objective, _begin(target, objective, again), spent=11)
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b[: len(moved)]]), optima, further)
+    return jax.tree.map(lambda a, b: np.concatenate([a, b[: len(moved)]]), optima, jax.device_get(further))
 
 
 def _few_rows(target: Target) -> int:

@@ -19,6 +19,7 @@ every family.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -75,8 +76,12 @@ def sketch_of(rows: Rows, structure: tuple[type[Factor], bool] | None, *, rng: n
     weights = np.asarray(some.weights, float).reshape(-1)
     weights = weights * (np.count_nonzero(weights) / weights.sum())  # a nat is one of these rows
     weights = _complete(some, weights)
-    covariance = factor.moments(factor.statistics(jnp.asarray(x)) @ weights)[2]
-    return Sketch(jnp.asarray(x), jnp.asarray(weights), covariance, factor, tied)
+    return Sketch(jnp.asarray(x), jnp.asarray(weights), _covariance(factor, x, weights), factor, tied)
+
+
+@partial(jax.jit, static_argnames="factor")
+def _covariance(factor: type[Factor], x, weights) -> Float[Array, "*c"]:
+    return factor.moments(factor.statistics(x) @ weights)[2]
 
 
 def _complete(rows: InMemory, weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -174,8 +179,8 @@ def _candidates_stacked(sketch: Sketch, mixture: Mixture) -> tuple[Mixture, Floa
 
 
 def _candidates(sketch: Sketch, mixture: Mixture) -> tuple[list[Mixture], Float[np.ndarray, " tries"]]:
-    stacked, promise = _candidates_stacked(sketch, mixture)
-    return [jax.tree.map(lambda a, m=m: a[m], stacked) for m in range(len(promise))], np.asarray(promise)
+    stacked, promise = jax.device_get(_candidates_stacked(sketch, mixture))
+    return [jax.tree.map(lambda a, m=m: a[m], stacked) for m in range(len(promise))], promise
 
 
 def _merge_losses(sketch: Sketch, R, S: Float[Array, "p k"], own: Mixture, i, j) -> Float[Array, " pairs"]:
@@ -197,7 +202,7 @@ def _split_gains(sketch: Sketch, T, R: Float[Array, "k n"], S: Float[Array, "p k
     """The gain of splitting each component, and the statistics of its two children."""
     k = len(R)
     weighted = sketch.weights * R
-    signs = _main_axis_signs(sketch, weighted, own.components.means)  # type: ignore[attr-defined]
+    signs = _main_axis_signs(sketch, weighted, jnp.asarray(own.components.means))  # type: ignore[attr-defined]
 
     def children(halves):
         fitted = _fitted(sketch, halves.reshape(2, len(T), k).transpose(1, 0, 2).reshape(len(T), 2 * k), tied=False)

@@ -15,7 +15,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.dense import Dense
 from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians
-from bgmm.core.in_memory import padded_size
+from bgmm.core.in_memory import padded_rows
 from bgmm.core.rows import Rows
 from bgmm.core.uncorrelated import Spherical
 from bgmm.program.target import Target
@@ -57,7 +57,7 @@ def some_rows(rows: Rows, n: int, *, key: Array) -> tuple[Float[Array, "n d"], F
         places, weights = rows.draw_places_by_weight(n, rng=rng), np.ones(n)
     else:
         places, weights = rows.draw_places(n, rng=rng)
-    n_empty = padded_size(places.size) - places.size
+    n_empty = padded_rows(places.size) - places.size
     places, weights = np.pad(places, (0, n_empty), mode="edge"), np.pad(weights, (0, n_empty))
     return jnp.asarray(np.nan_to_num(rows.take(places)), float), jnp.asarray(weights, float)
 
