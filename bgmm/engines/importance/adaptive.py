@@ -33,6 +33,7 @@ class Constants:
     em_steps: int = 4  # in a round
     believed: float = 2.0  # draws for each parameter that the covariance before a step counts for
     errors: float = 3.0  # standard errors by which log evidences differ where one proposal covers less than another
+    negligible: float = 1e-4  # of the mean weight: draws that EM leaves out
     least_weight: float = 1e-6  # of a term that is kept
 
 
@@ -70,8 +71,9 @@ def adapted(
         weights = np.exp(smoothed_weights(np.concatenate(p) - np.concatenate(log_sums)).log_weights)
         if round_ == 0:
             q = _with_terms_at_draws(q, fresh, term, weights, rng=rng)
+        counted = weights > _CONSTANTS.negligible / len(weights)  # no draw outside of the domain does, and those are many
         for _ in range(_CONSTANTS.em_steps):
-            q = _em_step(q, np.concatenate(z), weights)
+            q = _em_step(q, np.concatenate(z)[counted], weights[counted])
     return best
 
 
