@@ -86,22 +86,27 @@ def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
     plot = output.with_suffix(".png")
     _check_output(plot, output)
     _prepare_jax()
-    import matplotlib as mpl
-
-    import bgmm
-    from bgmm.show.summary import summary_text
-    from bgmm.tree.files import replacing
-
-    mpl.use("agg")  # plots to files need no screen
-    import matplotlib.pyplot as plt
+    from bgmm.core.progress import shown, stage
 
     typer.echo("Old Faithful: duration of an eruption and waiting time to the next, in minutes (272 eruptions)")
-    tree = bgmm.relabel(bgmm.fit(bgmm.models.random_k(), bgmm.old_faithful(), seed=seed))
-    with replacing(plot) as unfinished:
-        bgmm.plot_clusters(tree)
-        plt.savefig(unfinished, dpi=120)
-        bgmm.save(tree, output)
-    typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}, the plot in {plot}")
+    with shown(), stage("loading bgmm"):
+        import matplotlib as mpl
+
+        import bgmm
+        from bgmm.show.summary import summary_text
+        from bgmm.tree.files import replacing
+
+        mpl.use("agg")  # plots to files need no screen
+        import matplotlib.pyplot as plt
+    tree = bgmm.fit(bgmm.models.random_k(), bgmm.old_faithful(), seed=seed)
+    with shown(), stage("matching the clusters of the draws, plot and summary"):
+        tree = bgmm.relabel(tree)
+        with replacing(plot) as unfinished:
+            bgmm.plot_clusters(tree)
+            plt.savefig(unfinished, dpi=120)
+            bgmm.save(tree, output)
+        text = summary_text(tree)
+    typer.echo(f"{text}\n\nthe tree is in {output}, the plot in {plot}")
 
 
 @app.command()
@@ -129,14 +134,19 @@ def fit(
     output = output or Path(os.path.expanduser(data)).with_suffix(".nc")
     _check_output(output, data)
     _prepare_jax()
-    import bgmm
-    from bgmm.show.summary import summary_text
+    from bgmm.core.progress import shown, stage
 
     _print_lines(*table.notes)
+    with shown(), stage("loading bgmm"):
+        import bgmm
+        from bgmm.show.summary import summary_text
     declared = getattr(bgmm.models, name)(*([] if n_components is None else [n_components]))
-    tree = bgmm.relabel(bgmm.fit(declared, table, engine=engine, seed=seed))
-    bgmm.save(tree, output)
-    typer.echo(f"{summary_text(tree)}\n\nthe tree is in {output}")
+    tree = bgmm.fit(declared, table, engine=engine, seed=seed)
+    with shown(), stage("matching the clusters of the draws, and summary"):
+        tree = bgmm.relabel(tree)
+        bgmm.save(tree, output)
+        text = summary_text(tree)
+    typer.echo(f"{text}\n\nthe tree is in {output}")
 
 
 @app.command()

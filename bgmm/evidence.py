@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from scipy.special import gammaln, logsumexp
-from tqdm.auto import tqdm
 
-from bgmm.core.checks import is_number, random_key
+from bgmm.core.checks import check_flag, is_number, random_key
 from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
+from bgmm.core.progress import shown, stage
 from bgmm.engines.evidence.estimate import Estimate, Evidence, estimate_by
 from bgmm.engines.laplace import Laplace
 from bgmm.engines.vi import VI
@@ -48,6 +48,7 @@ def log_evidence(
     settings: Evidence | Laplace | VI | None = None,
     seed: int | jax.Array = 0,
     standardise: bool | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     r"""Log evidence log p(x | K) of each number of components K; the posterior of K and of K+, the number of occupied ones.
 
@@ -76,6 +77,7 @@ def log_evidence(
     :param seed: an integer or a JAX key.
     :param standardise: whether the model sees standardised rows, as in ``fit``. The evidence is a density in the units of x in
         both cases.
+    :param progress: whether a line on stderr says how far it is, as in ``fit``.
     :returns: a dataset. Over ``n_components``: ``log_evidence``, ``prior_n_components`` and ``posterior_n_components``; and for
         each m tried (NaN for others) ``log_evidence_alone``, the direct estimate log Z_m; ``filled``, f_m; ``k_hat``, the
         Pareto shape of the importance weights; ``n_temperatures`` of tempered SMC, 0 where importance sampling was used;
@@ -83,6 +85,8 @@ def log_evidence(
         ``_error`` are Monte Carlo standard errors; they do not include the error from a mode that no restart found.
     :raises ValueError: for dynamic weights, a concentration with a prior, or a NumPyro program of your own.
     """
+    if progress is not None:
+        check_flag("progress", progress)
     alpha = _concentration(model)
     key = random_key(seed)
     data = read_data(model, x, None)
@@ -99,21 +103,24 @@ def log_evidence(
 
     log_volume = -rows.log_scale_sum(np.log(np.asarray(data.units.scale)))
     estimates: list[Estimate] = []
-    with tqdm(total=min(largest, n), desc="evidence", unit="K", disable=None, leave=False) as progress:
+    leads = ""  # what is said of the estimates so far
+    with shown(progress):
         while len(estimates) < min(largest, n):
             m = len(estimates) + 1
             fixed_k = replace(model, weights=Dirichlet(m, alpha))
-            target = declared_target(fixed_k, data, rows, standardise)
-            if target.not_alike:
-                raise ValueError(target.not_alike.replace("Gibbs", "log_evidence"))
             key_m = jax.random.fold_in(key, m)
-            estimate = (
-                settings.run(target, key=key_m) if isinstance(settings, Evidence) else estimate_by(settings, target, key=key_m)
-            )
+            with stage(f"evidence of K = {m}{leads}"):
+                target = declared_target(fixed_k, data, rows, standardise)
+                if target.not_alike:
+                    raise ValueError(target.not_alike.replace("Gibbs", "log_evidence"))
+                if isinstance(settings, Evidence):
+                    estimate = settings.run(target, key=key_m)
+                else:
+                    estimate = estimate_by(settings, target, key=key_m)
             log_factor = log_volume - float(target.log_volume)  # to the units of x
             estimates.append(estimate.times(log_factor))
-            progress.update()
             combined = combine(log_prior, log_factors, estimates)
+            leads = f" (K+ = {combined.n_occupied.argmax() + 1} leads)"
             if m > 2 and (combined.n_occupied[m - 2 : m] < _NEGLIGIBLE).all():
                 break
     for m, estimate in enumerate(estimates, start=1):

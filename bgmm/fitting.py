@@ -18,6 +18,7 @@ from bgmm.core.checks import check_choice, check_flag, random_key
 from bgmm.core.components import Mixture
 from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
+from bgmm.core.progress import shown, stage
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.engines.base import Draws, Engine
@@ -50,6 +51,7 @@ def fit(
     log_likelihood: bool | None = None,
     start=None,
     dtype: str = "float64",
+    progress: bool | None = None,
 ) -> xr.DataTree:
     """Fit a declared mixture to data.
 
@@ -70,51 +72,59 @@ def fit(
     :param start: where to begin instead of at restarts: means (k, d), a label for each row (n,), or the tree of another fit.
     :param dtype: "float32" runs the passes of EM and NUTS over the data in single precision, which halves their memory and
         costs about 1e-6 of the log likelihood. Parameters and sums stay in double precision, and so do the passes of Gibbs.
+    :param progress: whether a line on stderr says what a fit of more than a second does, how far it is, and the time left. By
+        default on terminals and in notebooks only; False turns it off, True shows it anywhere.
     :returns: an ArviZ tree in the units of the data; ``bgmm.tree.schema`` lists its groups and variables. EM gives one chain of
         one draw. ``sample_stats`` holds which components hold a row (``occupied``, ``n_occupied``), what the engine reports,
         and ``lp``, the log posterior of the model in its own units.
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
     check_choice("dtype", dtype, ("float64", "float32"))
-    for name, flag in (("standardise", standardise), ("log_likelihood", log_likelihood)):
+    for name, flag in (("standardise", standardise), ("log_likelihood", log_likelihood), ("progress", progress)):
         if flag is not None:
             check_flag(name, flag)
     key_run, key_occupied = jax.random.split(random_key(seed))
     settings = None if engine is None else _settings(engine)
-    data = read_data(model, x, weights)
-    if log_likelihood and data.in_memory is None:
-        raise ValueError("log_likelihood=True needs the rows in memory, and here they are streamed; leave it out")
-    rows, position = data.rows(dtype)
-    target = declared_target(model, data, rows, standardise)
-    bounded = target.model is not None and target.model.weights.size_is_bound
-    if not bounded and target.n_components > data.n_counted:
-        raise ValueError(f"{target.n_components} components need at least as many rows, and x has {data.n_counted}")
-    settings = _best(target, start) if settings is None else settings
-    if (refusal := settings.refuses(target, start)) is not None:
-        able = [name for name in ENGINES if engine_named(name).refuses(target, start) is None]
-        raise ValueError(refusal + (f"; use {' or '.join(able)}" if able else ""))
-    begin = None if start is None else start_mixture(start, data, target.n_components)
-    draws = settings.run(target, key=key_run, start=begin)
-    for sentence in draws.warnings:
+    with shown(progress):
+        with stage("reading the rows"):
+            data = read_data(model, x, weights)
+        if log_likelihood and data.in_memory is None:
+            raise ValueError("log_likelihood=True needs the rows in memory, and here they are streamed; leave it out")
+        with stage("reading the model"):
+            rows, position = data.rows(dtype)
+            target = declared_target(model, data, rows, standardise)
+        bounded = target.model is not None and target.model.weights.size_is_bound
+        if not bounded and target.n_components > data.n_counted:
+            raise ValueError(f"{target.n_components} components need at least as many rows, and x has {data.n_counted}")
+        settings = _best(target, start) if settings is None else settings
+        if (refusal := settings.refuses(target, start)) is not None:
+            able = [name for name in ENGINES if engine_named(name).refuses(target, start) is None]
+            raise ValueError(refusal + (f"; use {' or '.join(able)}" if able else ""))
+        begin = None if start is None else start_mixture(start, data, target.n_components)
+        with stage(type(settings).__name__):
+            draws = settings.run(target, key=key_run, start=begin)
+        flat, shape = _flat(draws.mixture)
+        log_volumes = np.zeros(0) if data.in_memory is None else log_volume(data.in_memory, data.units)
+        inputs = Evaluation(flat, rows, position, log_volumes, flat.components.needs_centres(rows.dtype))
+        if "occupied" not in draws.stats:
+            with stage("components that hold a row"):
+                draws.stats["occupied"] = occupied(inputs, key=key_occupied).reshape(*shape, -1)
+            draws.stats["n_occupied"] = draws.stats["occupied"].sum(-1)
+            draws.dims["occupied"] = ["chain", "draw", "cluster"]
+        if draws.kind != "mode":
+            points = at_rows(flat, data.units, _fixed_points(data))
+            draws.stats["log_density"] = log_likelihoods(points).reshape(*shape, -1)
+            draws.dims["log_density"] = ["chain", "draw", "point"]
+        groups = _groups(draws, data, target)
+        if _wanted(log_likelihood, data, shape):
+            with stage("log likelihood of each row"):
+                each = log_likelihoods(inputs).reshape(*shape, -1)
+            each_row = dataset({"x": each}, {"x": ["observation"]}, data.features)
+            groups["log_likelihood"] = with_labels(each_row, data.labels)
+        tree = with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, data, target, draws))
+    for sentence in draws.warnings:  # once the line of the progress is gone
         warnings.warn(sentence, stacklevel=4)
-
-    flat, shape = _flat(draws.mixture)
-    log_volumes = np.zeros(0) if data.in_memory is None else log_volume(data.in_memory, data.units)
-    inputs = Evaluation(flat, rows, position, log_volumes, flat.components.needs_centres(rows.dtype))
-    if "occupied" not in draws.stats:
-        draws.stats["occupied"] = occupied(inputs, key=key_occupied).reshape(*shape, -1)
-        draws.stats["n_occupied"] = draws.stats["occupied"].sum(-1)
-        draws.dims["occupied"] = ["chain", "draw", "cluster"]
-    if draws.kind != "mode":
-        points = at_rows(flat, data.units, _fixed_points(data))
-        draws.stats["log_density"] = log_likelihoods(points).reshape(*shape, -1)
-        draws.dims["log_density"] = ["chain", "draw", "point"]
-    groups = _groups(draws, data, target)
-    if _wanted(log_likelihood, data, shape):
-        each = log_likelihoods(inputs).reshape(*shape, -1)
-        each_row = dataset({"x": each}, {"x": ["observation"]}, data.features)
-        groups["log_likelihood"] = with_labels(each_row, data.labels)
-    return with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, data, target, draws))
+    return tree
 
 
 def _settings(engine: str | Engine) -> Engine:

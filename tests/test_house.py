@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "fitting": {"core", "data", "engines", "inputs", "models", "posterior", "prior", "program", "tree"},
     "evidence": {"core", "engines", "fitting", "inputs", "models", "prior", "program"},
     "external_draws": {"core", "data", "posterior", "tree"},
-    "cli": {"__init__", "data", "engines", "show", "tree"},
+    "cli": {"__init__", "core", "data", "engines", "show", "tree"},
     "__init__": {
         *("core", "data", "engines", "evidence", "external_draws", "fitting"),
         *("models", "posterior", "prior", "program", "show", "tree"),

@@ -38,7 +38,7 @@ def said(function, *arguments, **keywords) -> str:
         (lambda: bgmm.EM(n_start=3), "EM has no option n_start; did you mean n_starts?"),
         (lambda: bgmm.EM(init_params="kmeans"), "EM has no option init_params; did you mean starts?"),
         (lambda: bgmm.EM(tol=1e-3), "EM has no option tol; did you mean tolerance?"),
-        (lambda: bgmm.EM(verbose=1), "EM has no option verbose; leave it out, for progress is shown wherever it takes long"),
+        (lambda: bgmm.EM(verbose=1), "EM has no option verbose; write bgmm.fit(model, x, progress=False)"),
         (lambda: bgmm.EM(random_state=1), "EM has no option random_state; write bgmm.fit(model, x, seed=0)"),
         (lambda: bgmm.NUTS(num_samples=500), "NUTS has no option num_samples; did you mean n_draws?"),
         (lambda: bgmm.NUTS(tune=500), "NUTS has no option tune; did you mean n_warmup?"),

@@ -49,6 +49,7 @@ _HERE: Mapping[tuple[str, ...], str] = {
     ("assignments",): "z labels",
     ("loss",): "criterion",
     ("features",): "columns feature_names var_names",
+    ("progress",): "verbose verbose_interval progress_bar progressbar disp display quiet refresh",
 }
 _NAME_HERE = {name: ours for ours, names in _HERE.items() for name in names.split()}
 
@@ -83,11 +84,10 @@ _PLACE: Mapping[str, str] = {
     "recording_step": "write models.finite(3, recording_step=0.1)",
     "components": "write models.finite(3, components=models.Diagonal())",
     "n_jobs": "leave it out, for chains and restarts already run side by side on all devices that JAX has",
-    "verbose": "leave it out, for progress is shown wherever it takes long",
+    "progress": "write bgmm.fit(model, x, progress=False)",
 }
 _SAME_PLACE = {
     "n_jobs": "cores num_cores chain_method parallel_chains n_cores threads num_threads device devices",
-    "verbose": "verbose_interval progress_bar progressbar progress disp display quiet refresh",
 }
 _PLACES = {**_PLACE} | {name: _PLACE[ours] for ours, names in _SAME_PLACE.items() for name in names.split()}
 

@@ -14,16 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import hmc
-from tqdm.auto import tqdm
 
 from bgmm.core.checks import check_between, check_count
 from bgmm.core.components import Mixture
 from bgmm.core.options import named_options
+from bgmm.core.progress import advance as advance_bar
+from bgmm.core.progress import is_shown, note, split_r_hat, stage
 from bgmm.engines.base import Draws, from_unconstrained, needs_given_k
 from bgmm.engines.optimise.modes import find_modes
 from bgmm.program.target import Target
 
-_CHUNK = 100  # draws between two looks of the progress bar
+_CHUNK = 100  # draws between two steps of the progress bar
 
 
 @named_options()
@@ -133,12 +134,22 @@ def sample_from(
     """Run one chain from each mode z (c, D) with its own frame ``factor`` (c, D, D): draws (c, s, D) and their statistics."""
     start, advance = _kernel(settings.n_warmup, settings.target_accept, settings.max_tree_depth)
     frames = (jnp.asarray(z), jnp.asarray(factor))
-    state = start(target, *frames, jax.random.split(key, len(z)))
     n_steps = settings.n_warmup + settings.n_draws
-    chunks = []
-    with tqdm(total=n_steps, desc="NUTS", unit="draw", disable=None, leave=False) as progress:
+    chunks: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+    with stage(f"warm-up and draws of {len(z)} chains", total=n_steps, unit="draws"):
+        state = start(target, *frames, jax.random.split(key, len(z)))
         for done in range(0, n_steps, _CHUNK):
             state, chunk = advance(state, target, *frames)
             chunks.append(jax.device_get(chunk))
-            progress.update(min(_CHUNK, n_steps - done))
+            advance_bar(min(_CHUNK, n_steps - done))
+            if is_shown():
+                note(_so_far(chunks, settings.n_warmup))
     return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, settings.n_warmup : n_steps], *chunks)
+
+
+def _so_far(chunks: list[tuple[np.ndarray, dict[str, np.ndarray]]], n_warmup: int) -> str:
+    """What the progress says of the draws so far."""
+    kept = [np.concatenate([stats[name] for _, stats in chunks], axis=1)[:, n_warmup:] for name in ("lp", "diverging")]
+    if not kept[0].size:
+        return "warm-up"
+    return f"R-hat {split_r_hat(kept[0]):.2f}, {int(kept[1].sum())} diverging"

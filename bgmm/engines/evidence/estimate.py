@@ -24,6 +24,7 @@ from scipy.special import gammaln
 from bgmm.core.checks import check_count, numpy_generator
 from bgmm.core.importance import LARGEST_K_HAT, log_mean, smoothed_weights
 from bgmm.core.options import named_options
+from bgmm.core.progress import stage
 from bgmm.engines.evidence.tempered_smc import tempered_smc
 from bgmm.engines.importance.labelling import in_domain
 from bgmm.engines.importance.proposal import Normals, cover, log_densities
@@ -89,14 +90,15 @@ class Evidence:
         log_n_labellings = gammaln(target.n_components + 1)  # log K!
 
         z, _ = proposal.draw(n_each * _N_BATCHES, rng=rng)
-        log_p, filled = np.asarray(log_posteriors(LogPosterior(target), jnp.asarray(z))), _are_filled(target, z, key_rows)
+        with stage(f"{len(z)} weighted draws"):
+            log_p, filled = np.asarray(log_posteriors(LogPosterior(target), jnp.asarray(z))), _are_filled(target, z, key_rows)
         counted = in_domain(target, domain, z) & np.isfinite(log_p)
         log_w = np.where(counted, log_p - log_densities(proposal, z), -np.inf)
         estimate = _by_importance(log_w, filled, len(modes.mass))
         if not estimate.k_hat <= LARGEST_K_HAT:
-            log_evidence, z, n_temperatures = tempered_smc(
-                target, proposal, domain, _N_BATCHES, self.n_particles // _N_BATCHES, rng=rng
-            )
+            n_particles = self.n_particles // _N_BATCHES
+            with stage("tempered Monte Carlo"):
+                log_evidence, z, n_temperatures = tempered_smc(target, proposal, domain, _N_BATCHES, n_particles, rng=rng)
             filled = _are_filled(target, z.reshape(-1, z.shape[-1]), key_rows)
             with np.errstate(divide="ignore"):
                 log_filled = log_evidence + np.log(filled.reshape(_N_BATCHES, -1).mean(1))

@@ -25,6 +25,7 @@ from scipy.special import logsumexp
 
 from bgmm.core import hmc
 from bgmm.core.importance import resample
+from bgmm.core.progress import note
 from bgmm.engines.importance.labelling import Domain, in_domain
 from bgmm.engines.importance.proposal import Proposal
 from bgmm.program.target import Target
@@ -80,6 +81,7 @@ def tempered_smc(
             return Particles(log_evidence, z.reshape(*shape, -1), n_temperatures)
         log_ratio = log_p - log_q
         increment = _increment(log_ratio, 1 - t)
+        note(f"inverse temperature {t:.2g} of 1")
         t, n_temperatures = (1.0 if increment == 1 - t else t + increment), n_temperatures + 1
         log_w = (increment * log_ratio).reshape(shape)
 

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
-from tqdm.auto import tqdm
 
 from bgmm.core import kernel
 from bgmm.core.checks import check_count, is_number
@@ -18,6 +17,7 @@ from bgmm.core.devices import map_on_each
 from bgmm.core.gaussians import Linear
 from bgmm.core.in_memory import InMemory
 from bgmm.core.options import named_options
+from bgmm.core.progress import advance, is_shown, note, split_r_hat, stage
 from bgmm.engines.base import Draws
 from bgmm.engines.gibbs.draws import describe
 from bgmm.engines.gibbs.reference import PriorSummary, summarise_prior
@@ -89,8 +89,9 @@ class Gibbs:
         # The chains are spread instead of the rows; statistics about the origin need double precision.
         target = replace(target, rows=target.rows.on_one_device().in_double())
         key_prior, key_start, key_run = jax.random.split(key, 3)
-        prior = summarise_prior(target, key=key_prior)
-        states = first_states(target, prior, self.n_chains, key=key_start)
+        with stage("first states of the chains"):
+            prior = summarise_prior(target, key=key_prior)
+            states = first_states(target, prior, self.n_chains, key=key_start)
         return describe(target, sample_from(target, prior, self, states, key=key_run))
 
 
@@ -136,7 +137,7 @@ def sample_from(
     n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
     n_tries = n_tries if target.n_components > 1 else 0
     chunks, size = [], CONSTANTS.chunk
-    with tqdm(total=n_steps, desc="Gibbs", unit="draw", disable=None, leave=False) as progress:
+    with stage(f"warm-up and draws of {n_chains} chains", total=n_steps, unit="draws"):
         for done in range(0, n_steps, size):
             pad = (0, max(0, done + size - n_steps))
             of_draws = (jnp.asarray(np.pad(a[done : done + size], pad, mode="edge")) for a in (temperatures, rates))
@@ -146,10 +147,25 @@ def sample_from(
             (states, tuning), chunk = _advance(target, prior, states, tuning, *of_draws, keys, sweeps=sweeps, n_tries=n_tries)
             if done + size > settings.n_warmup:
                 chunks.append((done, jax.device_get(chunk)))
-            progress.update(min(size, n_steps - done))
+            advance(min(size, n_steps - done))
+            if is_shown():
+                note(_so_far(chunks, settings.n_warmup))
     first = settings.n_warmup - chunks[0][0]
     parts = [chunk for _, chunk in chunks]
     return jax.tree.map(lambda *a: np.concatenate(a, axis=1)[:, first : first + settings.n_draws], *parts)
+
+
+def _so_far(chunks: list[tuple[int, Record]], n_warmup: int) -> str:
+    """What the progress says of the draws so far."""
+    if not chunks:
+        return "warm-up"
+    first = max(0, n_warmup - chunks[0][0])
+    k_plus = np.concatenate([chunk.occupied.sum(-1) for _, chunk in chunks], axis=1)[:, first:]
+    log_likelihood = np.concatenate([chunk.log_likelihood for _, chunk in chunks], axis=1)[:, first:]
+    if not k_plus.size:
+        return "warm-up"
+    most = np.bincount(k_plus.ravel()).argmax()
+    return f"K+ = {most} in {np.mean(k_plus == most):.0%}, R-hat {split_r_hat(log_likelihood):.2f}"
 
 
 def first_states(target: Target, prior: PriorSummary, n_chains: int, *, key: Array) -> State:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from bgmm.core.importance import ImportanceWeights, smoothed_weights
+from bgmm.core.progress import note
 from bgmm.engines.importance.proposal import NU, Proposal, from_factors, log_densities
 
 
@@ -63,6 +64,7 @@ def adapted(
         if best_weights is None or _is_better(of_fresh, best_weights):
             best, best_weights = q, of_fresh
         share = of_fresh.effective_share
+        note(f"round {round_ + 1}: a draw is worth {share:.2f}")
         if share > _CONSTANTS.enough or share == 0 or round_ == _CONSTANTS.rounds - 1:
             return best
         log_sums = [np.logaddexp(log_sum, log_densities(q, draws)) for log_sum, draws in zip(log_sums, z, strict=True)]

@@ -19,6 +19,7 @@ from bgmm.core import kernel
 from bgmm.core.components import Mixture
 from bgmm.core.factor import LOG_2PI
 from bgmm.core.in_memory import subsample
+from bgmm.core.progress import note, stage
 from bgmm.engines.importance.labelling import domain_around, permutations_into, permute_each
 from bgmm.engines.optimise.objective import Objective
 from bgmm.engines.optimise.search import distinct, heights, search
@@ -48,13 +49,15 @@ def find_modes(target: Target, n_starts: int, *, key: Array, start: Mixture | No
     target, optima = search(target, Objective(jacobian=True), guesses, key=key_search, moves=start is None)
     height = heights(optima)
     found: list[tuple] = []  # of each mode: one start that led to it, factor, log |H|, how many starts
-    for group in distinct(height, np.asarray(optima.converged)):
-        rest = group
-        while len(rest):
-            factor, log_det = laplace(target, jnp.asarray(optima.z[rest[0]]))
-            same = _at_mode(target, np.asarray(optima.z), rest, np.asarray(factor))
-            found.append((rest[0], factor, log_det, same.sum()))
-            rest = rest[~same]
+    with stage("curvature at the modes"):
+        for group in distinct(height, np.asarray(optima.converged)):
+            rest = group
+            while len(rest):
+                factor, log_det = laplace(target, jnp.asarray(optima.z[rest[0]]))
+                same = _at_mode(target, np.asarray(optima.z), rest, np.asarray(factor))
+                found.append((rest[0], factor, log_det, same.sum()))
+                note(f"{len(found)} distinct")
+                rest = rest[~same]
     first, factor, log_det, n_found = (np.stack(values) for values in zip(*found, strict=True))
     z, height = np.asarray(optima.z)[first], height[first]
     log_mass = height + 0.5 * target.n_dim * LOG_2PI - 0.5 * log_det

@@ -26,6 +26,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.hmc import linear
 from bgmm.core.in_memory import InMemory, subsample
 from bgmm.core.lbfgs import minimise
+from bgmm.core.progress import note, stage
 from bgmm.core.whitened import whitening
 from bgmm.engines.optimise.maximum_likelihood import maximum_likelihood
 from bgmm.engines.optimise.objective import Objective, Optimum, first_point
@@ -61,6 +62,12 @@ def search(target: Target, objective: Objective, guesses: Mixture, *, key: Array
     From many rows, only the starts that did best on a few of them come back. Split-and-merge ``moves`` of the best ones give
     further starts.
     """
+    n_starts = len(guesses.log_weights)
+    with stage(f"looking for modes from {n_starts} {'start' if n_starts == 1 else 'starts'}"):
+        return _centred_search(target, objective, guesses, key, moves)
+
+
+def _centred_search(target: Target, objective: Objective, guesses: Mixture, key: Array, moves: bool) -> tuple[Target, Optimum]:
     optima = _search(target, objective, guesses, key, moves)
     found = np.isfinite(optima.objective)
     components = jax.tree.map(lambda a: np.asarray(a)[found], optima.mixture.components)
@@ -154,6 +161,7 @@ def _ascend(target: Target, objective: Objective, starts, *, spent: int) -> Opti
         optima, ended, promise = _to_posterior_mode(target, objective, starts, jnp.array(min(budget, objective.max_steps)))
         n = n + np.asarray(optima.n_passes)
         optima, budget = optima._replace(n_passes=jnp.asarray(n)), 2 * budget
+        note(f"{n.sum()} passes over {target.rows.n_counted} rows")
         hopeless = ~(np.asarray(promise) >= np.nanmax(optima.objective) - CONSTANTS.hopeless)
         if np.all(ended | hopeless) or n.max() >= objective.max_steps:
             return optima

@@ -15,6 +15,7 @@ from scipy.special import gammaln
 from bgmm.core.checks import numpy_generator
 from bgmm.core.components import Mixture
 from bgmm.core.importance import ImportanceWeights, resample, smoothed_weights
+from bgmm.core.progress import advance, note, stage
 from bgmm.engines.base import Draws, from_unconstrained
 from bgmm.engines.importance.adaptive import adapted
 from bgmm.engines.importance.labelling import (
@@ -79,16 +80,20 @@ def weighted_draws(
     n_rows = rows_for(target, max(n_draws, n_fixed_draws(target.n_dim)))
     while True:
         log_posterior = near_modes(target, modes, n_rows, rng=rng)
-        normals = [
-            fit_normal(log_posterior, i, z, A, rng=rng) for i, (z, A) in enumerate(zip(modes.z, modes.factor, strict=True))
-        ]
+        normals = []
+        with stage("normal distributions at the modes", total=len(modes.z), unit="modes"):
+            for i, (z, A) in enumerate(zip(modes.z, modes.factor, strict=True)):
+                normals.append(fit_normal(log_posterior, i, z, A, rng=rng))
+                advance()
         elbos = np.array([normal.elbo for normal in normals])
         fitted = Normals(np.stack([n.centre for n in normals]), np.stack([n.factor for n in normals]), elbos)
         covered = cover(target, fitted, inflation=CONSTANTS.inflation, rng=rng)
         if n_rows is None:
-            z, log_p, log_ratio = _adapted_draws(log_posterior, covered, n_draws, rng=rng)
+            with stage("adapting the proposal, and weighted draws"):
+                z, log_p, log_ratio = _adapted_draws(log_posterior, covered, n_draws, rng=rng)
             break
-        z, log_p, log_ratio, error = _expanded_draws(target, log_posterior, covered, n_draws, rng=rng)
+        with stage("weighted draws"):
+            z, log_p, log_ratio, error = _expanded_draws(target, log_posterior, covered, n_draws, rng=rng)
         if n_rows >= target.rows.n_counted or error <= CONSTANTS.max_error:
             break
         n_rows *= 4
@@ -144,6 +149,7 @@ def enough(batch: Callable[[int], tuple[np.ndarray, ...]], most: int) -> tuple[n
         parts.append(batch(len(parts)))
         found = tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         effective = len(found[-1]) * smoothed_weights(found[-1]).effective_share
+        note(f"{len(found[-1])} draws worth {effective:.0f}")
         if effective >= CONSTANTS.enough_effective or len(parts) >= most:
             return found
 

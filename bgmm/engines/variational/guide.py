@@ -23,6 +23,7 @@ from numpyro.infer.util import log_density
 from numpyro.primitives import Messenger
 
 from bgmm.core.components import Mixture
+from bgmm.core.progress import stage
 from bgmm.engines.importance.labelling import Domain, domain_around, in_domain, permutations_into, permute
 from bgmm.engines.optimise.modes import Modes, find_modes
 from bgmm.engines.variational.density import LogPosterior, log_posteriors, most_batches
@@ -88,7 +89,8 @@ def guide_draws(
 
         return jax.lax.map(one, keys, batch_size=_IN_PARALLEL)
 
-    params = fit(target)
+    with stage(f"{n_steps} steps of the guide"):
+        params = jax.block_until_ready(fit(target))
 
     def of_batch(i):
         keys = jax.random.split(jax.random.fold_in(key_draws, i), n_draws)

@@ -31,6 +31,7 @@ from bgmm.core import kernel
 from bgmm.core.checks import numpy_generator
 from bgmm.core.components import Mixture
 from bgmm.core.importance import log_mean, resample, smoothed_weights
+from bgmm.core.progress import stage
 from bgmm.engines.base import Draws
 from bgmm.engines.gibbs.draws import draws_of_states
 from bgmm.engines.gibbs.sweep import State
@@ -72,14 +73,17 @@ def draws_over_occupied(
     key_fit, key_states, key_numpy = jax.random.split(key, 3)
     alphas = _concentrations(target)
     fits, gaps = [], []
+    leads = ""  # what is said of the fits so far
     largest = min(target.n_components, target.rows.n_counted)
     for m in range(1, largest + 1):
         key_m, key_counts = jax.random.split(jax.random.fold_in(key_fit, m))
-        of_m, found = weighted(_with_components(target, m), key_m)
-        fits.append(_filled(target, of_m, found, alphas, key=key_counts))
+        with stage(f"K+ = {m}{leads}"):
+            of_m, found = weighted(_with_components(target, m), key_m)
+            fits.append(_filled(target, of_m, found, alphas, key=key_counts))
         gaps.append(log_mean(found.log_ratio) - found.elbo)
         log_evidence = np.array([log_mean(fit.log_weights) for fit in fits])
         p = np.exp(log_evidence - logsumexp(log_evidence))
+        leads = f" ({p.argmax() + 1} leads)"
         if m > 2 and (p[-2:] < _NEGLIGIBLE).all():
             break
     sizes = np.array([len(fit.log_weights) for fit in fits])
