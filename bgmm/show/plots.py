@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
@@ -17,16 +18,20 @@ from bgmm.posterior.evaluate import rows_like
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.predict import membership
 from bgmm.posterior.relabel import relabelled
-from bgmm.show.colours import colours
+from bgmm.show.colours import colours, markers
+from bgmm.show.separation import separating
 from bgmm.tree.question import of_tree
 from bgmm.tree.read import check_features, covariances_of, features_of, observed, posterior_of, presence_of
 
 _CERTAIN = 0.95  # rows without a membership this large are ringed
 _INTERVAL = 0.89  # probability of the band of the density: the default of ArviZ
-_MAX_ROWS = 5000
+_MAX_ROWS = 20_000
 _MAX_FEATURES = 6
 _NEGLIGIBLE = 0.005  # numbers of components that are less probable are left out
 _USUAL = 0.5  # clusters in a smaller share of the draws have no mean ellipse
+_RARE = 0.05  # clusters in a smaller share of the draws have no ellipses at all
+_MARGIN, _TAILS = 0.06, 0.12  # of the axes around the rows, as shares of their range; of the density of a single feature
+_IN_GRID = 0.6  # area of the markers in a grid of plots, as a share of that in a single one
 
 
 @of_tree
@@ -44,10 +49,12 @@ def plot_clusters(
     a rug of the rows. With two features: the rows, coloured by membership, and ellipses of each cluster. Rows whose largest
     membership is below 0.95 are large and ringed. Thick ellipses belong to the posterior mean of the cluster and contain the
     probabilities ``masses``; thin ellipses show the largest of them for single draws. With more features: a grid of all pairs.
-    A cluster that fewer than half of the draws have is shown by thin ellipses only.
+    A cluster that fewer than half of the draws have is shown by thin ellipses only, and one that fewer than 5 % have by none.
+    The axes end where the rows do, and cut off ellipses that reach farther.
 
-    :param x: rows to show, by default those that were fitted; at most 5000 of them, evenly spaced, are shown.
-    :param features: names of the features to show, by default the first six.
+    :param x: rows to show, by default those that were fitted; at most 20 000 of them, evenly spaced, are shown.
+    :param features: names of the features to show, by default all of them, or the six that separate the clusters best; the
+        picture then names those that are left out.
     :param masses: probabilities that the ellipses contain.
     :param n_draws: number of draws for the thin ellipses and for the band of the density.
     :returns: the axes; for more than two features an array of axes.
@@ -61,19 +68,19 @@ def plot_clusters(
     for mass in masses:
         if not 0 < mass < 1:
             raise ValueError(f"masses must lie between 0 and 1, not {mass}")
-    shown = list(features or known[:_MAX_FEATURES])
     rows = observed(tree) if x is None else rows_like(tree, x)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_ROWS).astype(int))]
     r = membership(tree, rows).to_numpy()
+    shown = list(features or [known[j] for j in separating(rows, r, _MAX_FEATURES)])
     columns = [known.index(name) for name in shown]
-    clusters = _Clusters(posterior_of(tree), np.flatnonzero(presence_of(tree) >= _USUAL), columns, n_draws)
+    clusters = _Clusters(posterior_of(tree), presence_of(tree), columns, n_draws)
     rows = rows[:, columns]
 
     d = len(shown)
     if d == 1:
         axes = plt.subplots(figsize=(7, 4.2), layout="constrained")[1]
-        _density(axes, clusters, rows[:, 0], r, 0)
-        axes.set(xlabel=shown[0], ylabel="density")
+        _density(axes, clusters, rows[:, 0], r, 0, margin=_TAILS)
+        axes.set(xlabel=shown[0], ylabel="probability density")
         axes.legend(frameon=False)
     elif d == 2:
         axes = plt.subplots(figsize=(7, 5.5), layout="constrained")[1]
@@ -86,6 +93,8 @@ def plot_clusters(
             for j in range(d):
                 _cell(axes[i, j], clusters, rows, r, (i, j), masses, shown)
         figure.legend(handles=_legend_handles(r, clusters, masses), frameon=False, loc="upper right")
+        if features is None and (left_out := [name for name in known if name not in shown]):
+            figure.suptitle(_left_out(d, left_out, width=14 * d), fontsize="medium")
     return axes
 
 
@@ -106,12 +115,14 @@ def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
     if axes is None:
         axes = plt.subplots(figsize=(max(5.0, 1.4 + 0.55 * len(k)), 3.2), layout="constrained")[1]
     width = 0.7 if prior is None else 0.4
-    bars = axes.bar(k - (0 if prior is None else width / 2), p, color=colours(1)[0], width=width, label="posterior")
+    bars = axes.bar(
+        k - (0 if prior is None else width / 2), p, color=colours(1)[0], width=width, label="given the rows (posterior)"
+    )
     axes.bar_label(bars, [f"{value:.2f}" if value >= _NEGLIGIBLE else "" for value in p], padding=2, fontsize="small")
     if prior is not None:
-        axes.bar(k + width / 2, prior[shown], color="0.75", width=width, label="prior")
-        axes.legend(frameon=False)
-    axes.set(xlabel="occupied components $K_+$", ylabel="probability", xticks=k, ylim=(0, 1.12 * max(likely.max(), 0.4)))
+        axes.bar(k + width / 2, prior[shown], color="0.75", width=width, label="before (prior)")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    axes.set(xlabel="clusters that hold a row ($K_+$)", ylabel="probability", xticks=k, ylim=(0, 1.12 * max(likely.max(), 0.4)))
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 
@@ -119,7 +130,7 @@ def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
 class _Clusters:
     """Weights, means and covariances in the shown features: for some draws, and averaged over all draws."""
 
-    def __init__(self, posterior: xr.Dataset, usual: Int[np.ndarray, " u"], columns: list[int], n_draws: int):
+    def __init__(self, posterior: xr.Dataset, presence: Float[np.ndarray, " k"], columns: list[int], n_draws: int):
         if "scales" not in posterior and "covariances" not in posterior:
             raise ValueError(
                 "these plots draw ellipses of Gaussian components, and this tree has neither scales nor covariances"
@@ -134,25 +145,32 @@ class _Clusters:
         self.draws = (w[some], mu[some], covariances[some])
         self.mean = (w.mean(0), mu.mean(0), covariances.mean(0))
         self.n_clusters = w.shape[1]
-        self.usual = usual  # indices of the clusters that most draws have
+        self.presence = presence  # share of the draws that have each cluster
+        self.usual = np.flatnonzero(presence >= _USUAL)
+        drawn = (presence >= _RARE) & ((w[some] > 0).any(0) if len(some) > 1 else presence >= _USUAL)
+        self.drawn = np.flatnonzero(drawn)  # those with an ellipse
 
 
-def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Float[np.ndarray, "n k"], j: int) -> None:
+def _density(
+    axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Float[np.ndarray, "n k"], j: int, *, margin: float
+) -> None:
     """Histogram, rug, density with its band, and the weighted density of each cluster, in feature j."""
     present = ~np.isnan(x)
     x, r = x[present], r[present]
-    edge = 0.08 * (x.max() - x.min() + 1e-12)
+    edge = margin * (np.ptp(x) or 1.0)
     grid = np.linspace(x.min() - edge, x.max() + edge, 400)
+    axes.set_xlim(grid[0], grid[-1])
     w, mu, sigma = clusters.draws
     parts = w[..., None] * norm.pdf(grid, mu[:, :, j, None], np.sqrt(sigma[:, :, j, j])[..., None])
     low, high = np.quantile(parts.sum(1), [(1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2], axis=0)
     axes.hist(x, bins=max(len(np.histogram_bin_edges(x, "fd")), round(np.sqrt(len(x)))), density=True, color="0.88", zorder=0)
     shades = colours(clusters.n_clusters)
-    for k in clusters.usual:
-        axes.plot(grid, parts.mean(0)[k], color=shades[k], lw=1.4, ls="--", label=f"cluster {k}")
-    axes.plot(grid, parts.sum(1).mean(0), color="0.15", lw=1.8, label="density")
+    axes.plot(grid, parts.sum(1).mean(0), color="0.5", lw=3.6, label="all clusters together")
     if len(w) > 1:
-        axes.fill_between(grid, low, high, color="0.15", alpha=0.2, lw=0, label="89 % of draws")
+        axes.fill_between(grid, low, high, color="0.15", alpha=0.2, lw=0, label=f"{_INTERVAL:.0%} of the draws")
+    for k in clusters.usual:  # over the total, which would cover them where one cluster is nearly all of it
+        axes.fill_between(grid, parts.mean(0)[k], color=shades[k], alpha=0.15, lw=0, zorder=1)
+        axes.plot(grid, parts.mean(0)[k], color=shades[k], lw=1.6, label=f"cluster {k}", zorder=3)
     ticks = np.stack([np.column_stack([x, np.zeros_like(x)]), np.column_stack([x, np.full_like(x, -0.04)])], axis=1)
     axes.add_collection(
         LineCollection(list(ticks), colors=r @ colours(r.shape[1]), lw=0.8, transform=axes.get_xaxis_transform(), clip_on=False)
@@ -162,18 +180,30 @@ def _density(axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Flo
 
 
 def _scatter(
-    axes: Axes, clusters: _Clusters, rows, r: Float[np.ndarray, "n k"], pair: tuple[int, int], masses: Sequence[float]
+    axes: Axes,
+    clusters: _Clusters,
+    rows,
+    r: Float[np.ndarray, "n k"],
+    pair: tuple[int, int],
+    masses: Sequence[float],
+    *,
+    area: float = 1.0,
 ) -> None:
     """Rows and ellipses in the two features of ``pair``."""
     x = rows[:, pair]
     shades = r @ colours(r.shape[1])
     uncertain = r.max(1) < _CERTAIN
-    axes.scatter(x[~uncertain, 0], x[~uncertain, 1], c=shades[~uncertain], s=12, alpha=0.75, lw=0)
-    axes.scatter(x[uncertain, 0], x[uncertain, 1], c=shades[uncertain], s=38, edgecolors="black", lw=1.0, zorder=3)
+    size, alpha = markers(len(x))
+    size *= area
+    axes.scatter(x[~uncertain, 0], x[~uncertain, 1], c=shades[~uncertain], s=size, alpha=alpha, lw=0, rasterized=True)
+    ringed = axes.scatter(x[uncertain, 0], x[uncertain, 1], c=shades[uncertain], s=3.2 * size, alpha=min(1.0, 1.3 * alpha))
+    ringed.set(edgecolors="black", linewidths=size / 12, zorder=3, rasterized=True)
     weights, draw_means, draw_covariances = clusters.draws
     _, means, covariances = clusters.mean
     block = np.ix_(pair, pair)
-    for k, colour in enumerate(colours(clusters.n_clusters)):
+    palette = colours(clusters.n_clusters)
+    for k in clusters.drawn:
+        colour = palette[k]
         if len(draw_means) > 1:
             present = weights[:, k] > 0
             draws = zip(draw_means[present], draw_covariances[present], strict=True)
@@ -182,7 +212,10 @@ def _scatter(
         if k in clusters.usual:
             thick = [_ellipse(means[k, pair], covariances[k][block], mass) for mass in masses]
             axes.add_collection(LineCollection(thick, colors=[colour], lw=1.8))
-    axes.autoscale_view()
+    for name, values in zip(("xlim", "ylim"), x.T, strict=True):
+        if (seen := values[~np.isnan(values)]).size:
+            edge = _MARGIN * (np.ptp(seen) or 1.0)
+            axes.set(**{name: (seen.min() - edge, seen.max() + edge)})
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -203,10 +236,10 @@ def _cell(axes: Axes, clusters: _Clusters, rows, r, cell: tuple[int, int], masse
         axes.set_axis_off()
         return
     if i == j:
-        _density(axes, clusters, rows[:, i], r, i)
+        _density(axes, clusters, rows[:, i], r, i, margin=_MARGIN)
         axes.set_yticks([])
     else:
-        _scatter(axes, clusters, rows, r, (j, i), masses)
+        _scatter(axes, clusters, rows, r, (j, i), masses, area=_IN_GRID)
     if i == len(shown) - 1:
         axes.set_xlabel(shown[j])
     if j == 0 and i > 0:
@@ -216,13 +249,32 @@ def _cell(axes: Axes, clusters: _Clusters, rows, r, cell: tuple[int, int], masse
 def _legend_handles(r: Float[np.ndarray, "n k"], clusters: _Clusters, masses: Sequence[float]) -> list[Line2D]:
     """Handles of the legend of a scatter plot."""
     shades = colours(clusters.n_clusters)
-    handles = [Line2D([], [], color=shades[k], marker="o", ls="", ms=5, label=f"cluster {k}") for k in clusters.usual]
+    handles = []
+    for k in clusters.drawn:
+        rare = "" if k in clusters.usual else f", in {clusters.presence[k]:.0%} of the draws"
+        handles.append(Line2D([], [], color=shades[k], marker="o", ls="", ms=5, label=f"cluster {k}{rare}"))
     if (r.max(1) < _CERTAIN).any():
         handles.append(
-            Line2D([], [], color="0.6", marker="o", ls="", ms=7, mec="black", label=f"largest membership under {_CERTAIN:.0%}")
+            Line2D(
+                [],
+                [],
+                color="0.6",
+                marker="o",
+                ls="",
+                ms=7,
+                mec="black",
+                label=f"rows of doubtful cluster (under {_CERTAIN:.0%})",
+            )
         )
     contained = " and ".join(f"{mass:.0%}" for mass in sorted(masses))
-    handles.append(Line2D([], [], color="0.3", lw=1.8, label=f"ellipses with {contained} of a cluster"))
+    if len(clusters.usual):
+        handles.append(Line2D([], [], color="0.3", lw=1.8, label=f"ellipses with {contained} of a cluster"))
     if len(clusters.draws[0]) > 1:
         handles.append(Line2D([], [], color="0.3", lw=0.5, label=f"{max(masses):.0%} ellipses of single draws"))
     return handles
+
+
+def _left_out(n_shown: int, names: list[str], *, width: int) -> str:
+    """The sentence that names the features that are not shown, in lines."""
+    sentence = f"the {n_shown} of {n_shown + len(names)} features that separate the clusters best; left out: {', '.join(names)}"
+    return "\n".join(textwrap.wrap(sentence, width))
