@@ -10,10 +10,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from scipy.cluster.hierarchy import leaves_list, linkage
 
 from bgmm.posterior.co_clustering import co_clustering
 from bgmm.posterior.partition import check_or_find_partition, credible_ball
-from bgmm.show.colours import colours
+from bgmm.show.colours import colours, markers
+from bgmm.show.separation import separating
 from bgmm.tree.question import of_tree
 from bgmm.tree.read import check_features, features_of, observed
 
@@ -29,8 +31,9 @@ def plot_co_clustering(
 ) -> Axes:
     """Heat map of the probabilities that two rows belong to the same cluster.
 
-    Rows are ordered by their cluster in the partition, and within a cluster by ``with_mates``, most certain first. Lines
-    separate the clusters. At most 600 rows are shown, evenly spaced in that order; the title gives their number.
+    Rows are ordered by their cluster in the partition. Within a cluster, rows with similar probabilities are neighbours: the
+    leaves of average linkage in their optimal order (Bar-Joseph, Gifford and Jaakkola 2001). Lines separate the clusters. At
+    most 600 rows are shown, evenly spaced by ``with_mates``; the title gives their number.
 
     :param around: a result of ``partition``; by default ``partition(tree, seed=seed)``.
     :param seed: an integer or a JAX key.
@@ -39,7 +42,9 @@ def plot_co_clustering(
     """
     around = check_or_find_partition(around, tree, seed=seed)
     rows, c = _ordered(around, around["with_mates"].to_numpy(), _HEAT_MAP_ROWS)
-    probability = co_clustering(tree, rows=rows)
+    probability = co_clustering(tree, rows=rows).to_numpy()
+    order = _seriated(probability, c)
+    probability = probability[np.ix_(order, order)]
     if axes is None:
         axes = plt.subplots(figsize=(6.2, 5.2), layout="constrained")[1]
     image = axes.imshow(probability, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", rasterized=True)
@@ -47,11 +52,11 @@ def plot_co_clustering(
         axes.axhline(edge, color="0.25", lw=0.8)
         axes.axvline(edge, color="0.25", lw=0.8)
     ticks, names = _cluster_ticks(c, around)
-    axes.set(xticks=ticks, yticks=ticks, yticklabels=names, xlabel="cluster", ylabel="cluster")
+    axes.set(xticks=ticks, yticks=ticks, yticklabels=names, xlabel="rows, by cluster", ylabel="rows, by cluster")
     axes.set_xticklabels([name.partition("\n")[0] for name in names])
     axes.tick_params(length=0)
     axes.set_title(_title(len(c), around), fontsize="medium")
-    axes.figure.colorbar(image, ax=axes, label="probability of the same cluster", shrink=0.85)
+    axes.figure.colorbar(image, ax=axes, label="probability that two rows are in one cluster", shrink=0.85)
     return axes
 
 
@@ -89,7 +94,8 @@ def plot_membership(
     for edge in np.flatnonzero(np.diff(c)) + 0.5:
         axes.axvline(edge, color="white", lw=1.2)
     ticks, names = _cluster_ticks(c, around)
-    axes.set(xlim=(-0.5, len(rows) - 0.5), ylim=(0, 1), xticks=ticks, xticklabels=names, xlabel="cluster", ylabel="membership")
+    axes.set(xlim=(-0.5, len(rows) - 0.5), ylim=(0, 1), xticks=ticks, xticklabels=names)
+    axes.set(xlabel="rows, by cluster", ylabel="probability of each cluster")
     axes.tick_params(axis="x", length=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(_title(len(c), around), fontsize="medium")
@@ -127,9 +133,10 @@ def plot_credible_ball(
     elif not isinstance(ball, xr.Dataset) or "bound" not in ball:
         raise ValueError(f"ball must be what bgmm.credible_ball returned, not {type(ball).__name__}")
     centre, bounds = ball["centre"].to_numpy(), ball["assignments"].to_numpy()
-    shown = list(features or [known[j] for j in _separating(x, centre)])
+    shown = list(features or [known[j] for j in separating(x, np.eye(int(centre.max()) + 1)[centre], 2)])
     shades = colours(int(max(bounds.max(), centre.max())) + 1)
     unit = " bits" if ball.attrs["unit"] == "bits" else ""
+    about = {"horizontal": "farthest", "vertical upper": "fewest clusters", "vertical lower": "most clusters"}
 
     panels = [(f"the partition: {_clusters(int(centre.max()) + 1)}", centre)]
     _, first, inverse = np.unique(bounds, axis=0, return_index=True, return_inverse=True)
@@ -137,7 +144,8 @@ def plot_credible_ball(
         names = ball["bound"].to_numpy()[inverse.reshape(-1) == inverse.reshape(-1)[b]]
         name = {1: f"{names[0]} bound", len(bounds): "all three bounds"}.get(len(names), f"{' and '.join(names)} bounds")
         size = f"{_clusters(int(ball['n_clusters'][b]))}, at distance {float(ball['distance'][b]):.3g}{unit}"
-        panels.append((f"{name}:\n{size}", bounds[b]))
+        meaning = "" if len(names) == len(bounds) else f"\n({', '.join(about[name] for name in names)})"
+        panels.append((f"{name}{meaning}:\n{size}", bounds[b]))
 
     some = np.unique(np.linspace(0, len(x) - 1, _PLOTTED_ROWS).astype(int))
     points = x[some][:, [known.index(name) for name in shown]]
@@ -148,30 +156,33 @@ def plot_credible_ball(
     figure, axes = plt.subplots(
         n_rows, n_columns, figsize=figsize, layout="constrained", sharex=True, sharey=True, squeeze=False
     )
+    area, alpha = markers(len(points))
     large, small = ({"s": s, "lw": lw, "edgecolors": "black", "zorder": 3} for s, lw in ((30, 0.8), (10, 0.3)))
     for axis, (title, c) in zip(axes.flat, panels, strict=False):
         differs = (c != centre)[some]
-        axis.scatter(*points[~differs].T, c=shades[c[some][~differs]], s=12, alpha=0.75, lw=0)
+        axis.scatter(*points[~differs].T, c=shades[c[some][~differs]], s=area, alpha=alpha, lw=0, rasterized=True)
         axis.scatter(*points[differs].T, c=shades[c[some][differs]], **(large if differs.sum() < _MANY_RINGS else small))
         axis.set_title(title, fontsize="medium")
         axis.set(xlabel=shown[0], ylabel=shown[1] if len(shown) == 2 else "row")
         axis.spines[["top", "right"]].set_visible(False)
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_axis_off()
-    within = f"{ball.attrs['probability']:.0%} of the draws lie within {float(ball['radius']):.3g}{unit} of the partition"
-    figure.suptitle(f"{within}; ringed rows are in another cluster than in the partition", fontsize="medium")
+    meaning = " (variation of information: 0 for equal partitions)" if unit else ""
+    radius = f"{float(ball['radius']):.3g}{unit}{meaning}"
+    within = f"{ball.attrs['probability']:.0%} of the draws lie within {radius} of the partition"
+    figure.suptitle(f"{within};\nringed rows are in another cluster than in the partition", fontsize="medium")
     return axes.reshape(-1)[: len(panels)]
 
 
-def _separating(x: Float[np.ndarray, "n d"], c: Int[np.ndarray, " n"]) -> list[int]:
-    """Indices of the (at most) two features with the smallest share of their variance within clusters, in increasing order."""
-    within = np.zeros(x.shape[1])
+def _seriated(probability: Float[np.ndarray, "m m"], c: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
+    """Indices with the rows of each cluster in the order in which neighbours have the most similar probabilities."""
+    order = []
     for k in np.unique(c):
-        rows = x[c == k]
-        n_present = np.maximum((~np.isnan(rows)).sum(0), 1)
-        within += np.nansum(np.square(rows - np.nansum(rows, 0) / n_present), 0)
-    share = within / np.maximum(np.nansum(np.square(x - np.nanmean(x, 0)), 0), np.finfo(float).tiny)
-    return sorted(np.argsort(share, kind="stable")[:2].tolist())
+        rows = np.flatnonzero(c == k)
+        if len(rows) > 2:
+            rows = rows[leaves_list(linkage(probability[rows], "average", optimal_ordering=True))]
+        order.append(rows)
+    return np.concatenate(order)
 
 
 def _ordered(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -25,11 +27,20 @@ def overlapping(rng, request):
     return tree_of(switched(rng, jittered(rng, mixture, 2, 40), per_chain=False)[0], sample(rng, mixture, 90)[0])
 
 
-def test_the_heat_map_is_co_clustering_in_the_order_of_the_partition(overlapping):
+def test_the_heat_map_is_co_clustering_cluster_by_cluster_with_similar_rows_as_neighbours(overlapping):
     around = bgmm.partition(overlapping)
     shown = np.asarray(bgmm.plot_co_clustering(overlapping, around).images[0].get_array())
     order = np.lexsort((-around["with_mates"], around["assignments"]))
-    np.testing.assert_allclose(shown, bgmm.co_clustering(overlapping).to_numpy()[np.ix_(order, order)])
+    by_certainty = bgmm.co_clustering(overlapping).to_numpy()[np.ix_(order, order)]
+    ends = np.cumsum([0, *around["size"].to_numpy()])
+    steps = []
+    for a, b in itertools.pairwise(ends):
+        np.testing.assert_allclose(np.sort(shown[a:b, a:b], None), np.sort(by_certainty[a:b, a:b], None))
+        steps.append([np.linalg.norm(np.diff(p[a:b], axis=0), axis=1).sum() for p in (shown, by_certainty)])
+    seriated, before = np.sum(steps, axis=0)
+    np.testing.assert_allclose(shown, shown.T)
+    np.testing.assert_allclose(np.diagonal(shown), 1.0)
+    assert seriated < before
 
 
 def test_of_many_rows_an_even_choice_is_shown_and_said(overlapping, monkeypatch):
