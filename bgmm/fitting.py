@@ -24,6 +24,7 @@ from bgmm.core.scaling import Scaling
 from bgmm.engines.base import Draws, Engine
 from bgmm.engines.catalogue import BEST_FIRST, ENGINES, engine_named
 from bgmm.inputs import Data, read_data, start_mixture
+from bgmm.posterior.diagnose import chains_verdict, verdict_entry
 from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, log_volume, occupied
 from bgmm.prior import count_prior
 from bgmm.program.declare import make_target
@@ -76,7 +77,8 @@ def fit(
         default on terminals and in notebooks only; False turns it off, True shows it anywhere.
     :returns: an ArviZ tree in the units of the data; ``bgmm.tree.schema`` lists its groups and variables. EM gives one chain of
         one draw. ``sample_stats`` holds which components hold a row (``occupied``, ``n_occupied``), what the engine reports,
-        and ``lp``, the log posterior of the model in its own units.
+        and ``lp``, the log posterior of the model in its own units. Chains that do not agree, or have too few effective draws,
+        are warned of in one sentence; ``summary`` says how far draws can be trusted.
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
     check_choice("dtype", dtype, ("float64", "float32"))
@@ -122,7 +124,13 @@ def fit(
             each_row = dataset({"x": each}, {"x": ["observation"]}, data.features)
             groups["log_likelihood"] = with_labels(each_row, data.labels)
         tree = with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, data, target, draws))
-    for sentence in draws.warnings:  # once the line of the progress is gone
+        said = list(draws.warnings)
+        if draws.kind == "chains":
+            with stage("whether the chains agree"):
+                verdict = chains_verdict(tree)
+            said += [] if verdict.failure is None else [verdict.failure]
+            tree = with_about(tree, warnings=said, verdict=verdict_entry(tree, verdict))
+    for sentence in said:  # once the line of the progress is gone
         warnings.warn(sentence, stacklevel=4)
     return tree
 

@@ -57,8 +57,8 @@ def _occupied_first(occupied: Bool[np.ndarray, "s k"]) -> tuple[Int[np.ndarray, 
     return np.argsort(~occupied, axis=1, kind="stable")[:, : counts.max()], counts
 
 
-def memberships_of_mixtures(tree: xr.DataTree) -> Memberships:
-    """Memberships in the occupied components, for draws of mixtures."""
+def memberships_of_mixtures(tree: xr.DataTree, max_rows: int | None = None) -> Memberships:
+    """Memberships in the occupied components, for draws of mixtures, at up to ``max_rows`` rows of the data (default 256)."""
     mixture, scaling = parameters(tree)
     sizes = mixtures_of(tree).sizes
     shape, occupied = (sizes["chain"], sizes["draw"]), np.ones(mixture.log_weights.shape, bool)
@@ -71,7 +71,7 @@ def memberships_of_mixtures(tree: xr.DataTree) -> Memberships:
     elif "sample_stats" in tree.children and "present" in tree["sample_stats"]:
         occupied = tree["sample_stats"]["present"].to_numpy().reshape(occupied.shape)
     component, counts = _occupied_first(occupied)
-    rows = _choose_rows(tree, mixture, scaling, component, counts)
+    rows = _choose_rows(tree, mixture, scaling, component, counts, max_rows or _CONSTANTS.max_rows)
     p = np.empty((len(component), len(rows), component.shape[1]), np.float32)
     step = min(len(p), max(1, _CONSTANTS.max_numbers // (len(rows) * occupied.shape[1])))
     log_p = np.empty(p.shape[:2], np.float32)
@@ -90,7 +90,12 @@ def memberships_of_mixtures(tree: xr.DataTree) -> Memberships:
 
 
 def _choose_rows(
-    tree: xr.DataTree, mixture: Mixture, scaling: Scaling, component: Int[np.ndarray, "s j"], counts: Int[np.ndarray, " s"]
+    tree: xr.DataTree,
+    mixture: Mixture,
+    scaling: Scaling,
+    component: Int[np.ndarray, "s j"],
+    counts: Int[np.ndarray, " s"],
+    max_rows: int,
 ) -> Float[np.ndarray, "n d"]:
     """Rows at which memberships are computed, in the user's units.
 
@@ -100,7 +105,7 @@ def _choose_rows(
     means = np.asarray(mixture.components.means) if isinstance(mixture.components, Gaussians) else None
     reference = (0, int(counts.argmax()))[: 1 + (counts.min() < counts.max())]  # draws
     points = [] if means is None else [means[s, component[s, : counts[s]]] for s in reference]
-    n_rows = int(np.clip(_CONSTANTS.max_numbers // component.size, _CONSTANTS.min_rows, _CONSTANTS.max_rows))
+    n_rows = int(np.clip(_CONSTANTS.max_numbers // component.size, _CONSTANTS.min_rows, max_rows))
     if "observed_data" not in tree.children and means is not None:
         spaced = np.unique(np.linspace(0, len(means) - 1, max(1, n_rows // counts.max())).astype(int))
         points = [means[s, component[s, : counts[s]]] for s in spaced] + points

@@ -43,11 +43,16 @@ def relabel(tree: xr.DataTree, *, order: str = "weights") -> xr.DataTree:
         feature for increasing mean in that feature.
     :raises ValueError: when ``order`` is neither "weights" nor a feature.
     """
+    return _aligned(tree, order)
+
+
+def _aligned(tree: xr.DataTree, order: str, max_rows: int | None = None) -> xr.DataTree:
+    """The relabelled tree; ``max_rows`` of the data are compared, by default as many as are worth it."""
     mixed = has_mixtures(tree)
     known = features_of(tree) if mixed else ()
     if order != "weights" and order not in known:
         raise ValueError(f"order must be 'weights' or one of the features {', '.join(known)}, not {order!r}")
-    memberships = memberships_of_mixtures(tree) if mixed else memberships_of_assignments(tree)
+    memberships = memberships_of_mixtures(tree, max_rows) if mixed else memberships_of_assignments(tree)
     alignment = align(memberships.p, memberships.g, memberships.counts, memberships.score, varying=memberships.varying)
     component = _index_in_tree(alignment, memberships)
     present = component >= 0
@@ -69,9 +74,9 @@ def relabel(tree: xr.DataTree, *, order: str = "weights") -> xr.DataTree:
     return with_about(with_groups(tree, groups), relabelled=order)
 
 
-def relabelled(tree: xr.DataTree) -> xr.DataTree:
-    """The tree itself if it has been relabelled, else ``relabel(tree)``."""
-    return tree if "relabelled" in about(tree) else relabel(tree)
+def relabelled(tree: xr.DataTree, *, max_rows: int | None = None) -> xr.DataTree:
+    """The tree itself if it has been relabelled, else ``relabel(tree)``, with the draws aligned on at most so many rows."""
+    return tree if "relabelled" in about(tree) else in_float64(_aligned)(tree, "weights", max_rows)
 
 
 def _index_in_tree(alignment: Alignment, memberships: Memberships) -> Int[np.ndarray, "s m"]:

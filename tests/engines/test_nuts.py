@@ -14,7 +14,7 @@ from scipy import stats
 
 import bgmm
 from bgmm import models
-from bgmm.show.summary import verdicts
+from bgmm.posterior.diagnose import verdicts
 
 
 def diagnostics(tree, names=("weights", "means", "scales")):
