@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bgmm.show.partitions import plot_membership as plot_membership
     from bgmm.show.plots import plot_clusters as plot_clusters
     from bgmm.show.plots import plot_occupied as plot_occupied
+    from bgmm.show.summary import summary as summary
     from bgmm.tree.files import load as load
     from bgmm.tree.files import save as save
 
@@ -89,6 +90,7 @@ _HOME = {
     "sample": "bgmm.posterior.predict",
     "save": "bgmm.tree.files",
     "stream": "bgmm.data.stream",
+    "summary": "bgmm.show.summary",
     "uncertainty": "bgmm.posterior.uncertainty",
 }
 

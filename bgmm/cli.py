@@ -93,7 +93,6 @@ def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
         import matplotlib as mpl
 
         import bgmm
-        from bgmm.show.summary import summary_text
         from bgmm.tree.files import replacing
 
         mpl.use("agg")  # plots to files need no screen
@@ -105,7 +104,7 @@ def demo(output: DemoOutput = Path("old_faithful.nc"), seed: Seed = 0) -> None:
             bgmm.plot_clusters(tree)
             plt.savefig(unfinished, dpi=120)
             bgmm.save(tree, output)
-        text = summary_text(tree)
+        text = bgmm.summary(tree)
     typer.echo(f"{text}\n\nthe tree is in {output}, the plot in {plot}")
 
 
@@ -134,6 +133,7 @@ def fit(
     output = output or Path(os.path.expanduser(data)).with_suffix(".nc")
     _check_output(output, data)
     _prepare_jax()
+    import bgmm
     from bgmm.core.progress import shown, stage
 
     _print_lines(*table.notes)
@@ -145,7 +145,7 @@ def fit(
     with shown(), stage("matching the clusters of the draws, and summary"):
         tree = bgmm.relabel(tree)
         bgmm.save(tree, output)
-        text = summary_text(tree)
+        text = bgmm.summary(tree)
     typer.echo(f"{text}\n\nthe tree is in {output}")
 
 
@@ -155,10 +155,9 @@ def summary(fitted: Fitted) -> None:
     _check_tree(fitted)
     _prepare_jax()
     import bgmm
-    from bgmm.show.summary import summary_text
 
     with _errors_name(fitted):
-        typer.echo(summary_text(bgmm.load(fitted)))
+        typer.echo(bgmm.summary(bgmm.load(fitted)))
 
 
 @app.command()

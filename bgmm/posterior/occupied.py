@@ -29,7 +29,9 @@ def n_occupied(tree: xr.DataTree, *, seed: int | jax.Array = 0) -> xr.DataArray:
     """
     counts = occupied_counts(tree, seed=seed)
     least = mixtures_of(tree).sizes["cluster"] if has_mixtures(tree) else 1
-    return _table("n_occupied", counts, _prior(tree, "prior_n_occupied"), least)
+    return _table("n_occupied", counts, _prior(tree, "prior_n_occupied"), least).assign_attrs(
+        description="posterior probability of each number of components that hold at least one row, counted in each draw"
+    )
 
 
 def occupied_counts(tree: xr.DataTree, *, seed: int | jax.Array = 0) -> Int[np.ndarray, " s"]:
@@ -53,7 +55,9 @@ def n_components(tree: xr.DataTree) -> xr.DataArray:
     largest = mixtures_of(tree).sizes["cluster"]
     fixed = np.array([about(tree).get("n_components", largest)])
     counts = posterior["n_components"].to_numpy() if "n_components" in posterior else fixed
-    return _table("n_components", counts, _prior(tree, "prior_n_components"), largest)
+    return _table("n_components", counts, _prior(tree, "prior_n_components"), largest).assign_attrs(
+        description="posterior probability of each number of components of the mixture, those that hold no row among them"
+    )
 
 
 def _table(name: str, counts: Int[np.ndarray, "..."], prior: Float[np.ndarray, " k"] | None, least: int) -> xr.DataArray:

@@ -56,7 +56,7 @@ def partition(
         draw is matched to the cluster of the partition with which it shares most rows; ``entropy`` (observation) of that
         membership, in bits; ``with_mates`` (observation), the mean probability that the row shares a cluster with another row
         of its cluster (for a cluster of one row: the probability that the row is alone); ``expected_loss``; and the attributes
-        ``loss``, ``unit`` and ``n_draws``.
+        ``loss``, ``unit``, ``n_draws`` and ``description``.
     :raises ValueError: for an unknown loss, a count below one, or a tree with neither data nor assignments.
 
     Source: Dahl, Johnson and Mueller (2022), "Search algorithms and loss functions for Bayesian clustering".
@@ -81,7 +81,12 @@ def partition(
             "expected_loss": distances(c_groups, draws, loss_function).mean(),
         },
         coords=row_coords(tree),
-        attrs={"loss": loss, "unit": loss_function.unit, "n_draws": len(z)},
+        attrs={
+            "description": "one clustering of all rows together, the closest to those of the draws; see credible_ball",
+            "loss": loss,
+            "unit": loss_function.unit,
+            "n_draws": len(z),
+        },
     )
 
 

@@ -42,12 +42,14 @@ def membership(tree: xr.DataTree, x=None) -> xr.DataArray:
     :raises ValueError: when the columns of ``x`` are not those of the fit.
     """
     tree = relabelled(tree)
+    if has_mixtures(tree):
+        mixture, scaling = parameters(tree, posterior_of(tree))
+        values = mean_responsibilities(at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x)))
+    else:
+        values = _shares(tree, x)
+    said = {"description": "probability that the row belongs to the cluster, averaged over the draws"}
     dims = ("observation", "cluster")
-    if not has_mixtures(tree):
-        return xr.DataArray(_shares(tree, x), dims=dims, coords=row_coords(tree, x), name="membership")
-    mixture, scaling = parameters(tree, posterior_of(tree))
-    inputs = at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x))
-    return xr.DataArray(mean_responsibilities(inputs), dims=dims, coords=row_coords(tree, x), name="membership")
+    return xr.DataArray(values, dims=dims, coords=row_coords(tree, x), name="membership", attrs=said)
 
 
 @of_tree
@@ -64,7 +66,8 @@ def labels(tree: xr.DataTree, x=None) -> xr.DataArray:
     :returns: dims (observation,): the numbers that the clusters have in the relabelled tree, the largest cluster being 0.
     :raises ValueError: when the columns of ``x`` are not those of the fit.
     """
-    return membership(tree, x).argmax("cluster").rename("label")
+    said = "the cluster in which the row's membership is largest, each row judged alone"
+    return membership(tree, x).argmax("cluster").rename("label").assign_attrs(description=said)
 
 
 def _shares(tree: xr.DataTree, x) -> Float[np.ndarray, "n k"]:

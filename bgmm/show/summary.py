@@ -9,13 +9,28 @@ import xarray as xr
 from bgmm.posterior.diagnose import cluster_variables, verdicts
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.relabel import relabelled
+from bgmm.tree.question import of_tree
 from bgmm.tree.read import about, features_of, has_mixtures, held_assignments, is_independent, presence_of
 
 _LISTED_SHARE = 0.05  # a cluster in a smaller share of the draws is not in the table
 
 
-def summary_text(tree: xr.DataTree) -> str:
-    """The summary of a tree, as the command line prints it; the tree is relabelled first where it is not yet."""
+class Summary(str):
+    """A text that also prints line by line where Python shows a value: in a notebook, at the prompt."""
+
+    __repr__ = str.__str__
+
+
+@of_tree
+def summary(tree: xr.DataTree) -> Summary:
+    """What a fit found and how far it can be trusted, in words: what the command ``bgmm summary`` prints.
+
+    It says what was fitted to what; how many components hold rows, with their probabilities; weights, means and scales of the
+    clusters; and whether the chains agree, what importance weights say, or whether EM converged. The tree is relabelled first
+    where it is not yet.
+
+    :returns: a string, which notebooks show line by line too.
+    """
     tree = relabelled(tree)
     sizes = tree["sample_stats"]["agreement"].sizes
     single = sizes["chain"] * sizes["draw"] == 1
@@ -26,9 +41,15 @@ def summary_text(tree: xr.DataTree) -> str:
         table = az.summary(listed, kind="stats" if single or is_independent(tree) else "all")
         if single:
             table = table[["mean"]].rename(columns={"mean": "estimate"}).astype(float).map("{:.4g}".format)
-        parts += ["", table.to_string(), "", _resolution_line(tree)]
+        parts += ["", _table_line(single), table.to_string(), "", _resolution_line(tree)]
     parts += [_converged_line(tree)] if single else verdicts(tree)
-    return "\n".join(part for part in parts if part is not None)
+    return Summary("\n".join(part for part in parts if part is not None))
+
+
+def _table_line(single: bool) -> str:
+    """What the table holds."""
+    of_clusters = "weights, means and scales (standard deviations) of the clusters"
+    return f"{of_clusters}, at the mode:" if single else f"{of_clusters}, and how far they vary between draws:"
 
 
 def _heading(tree: xr.DataTree) -> str:
@@ -53,10 +74,11 @@ def _occupied_line(tree: xr.DataTree) -> str | None:
     probability = n_occupied(tree)
     likely = probability.where(probability >= 0.005, drop=True)
     prior = [f" (prior {float(p):.2f})" for p in likely["prior"]] if "prior" in likely.coords else [""] * len(likely)
-    return "occupied components: " + ", ".join(
+    listed = ", ".join(
         f"{int(k)} with probability {float(p):.2f}{before}"
         for k, p, before in zip(likely["n_occupied"], likely, prior, strict=True)
     )
+    return f"occupied components: {listed}; those that hold at least one row, counted in each draw"
 
 
 def _clusters_line(tree: xr.DataTree) -> str | None:

@@ -294,9 +294,7 @@ def test_its_log_likelihood_is_that_of_the_draws_and_adds_up_to_lp(tree):
 
 
 def test_the_summary_says_whether_chains_from_different_starts_agree(tree):
-    from bgmm.show.summary import summary_text
-
-    text = summary_text(bgmm.relabel(tree))
+    text = bgmm.summary(bgmm.relabel(tree))
     assert "occupied components: " in text
     assert "The chains" in text
 

@@ -25,7 +25,6 @@ from bgmm.engines.variational import occupied
 from bgmm.engines.variational.density import LogPosterior, log_posteriors, near_modes
 from bgmm.engines.variational.elbo import best_normal, standard_normals
 from bgmm.program.weights_prior import concentration_prior
-from bgmm.show.summary import summary_text
 from bgmm.tree.schema import violations
 from tests.engines.test_em import standard_target
 
@@ -96,7 +95,7 @@ def test_elbo_of_vi_is_not_below_that_of_laplace_and_both_are_bounds(faithful):
     assert laplace < mean_field < log_evidence
     assert laplace < vi < log_evidence
     assert abs(vi - log_evidence) < 0.1
-    assert all("approximation passes its checks" in summary_text(tree) for tree in trees)
+    assert all("approximation passes its checks" in bgmm.summary(tree) for tree in trees)
 
 
 @pytest.mark.parametrize("engine", ENGINES[:2], ids=["laplace", "vi"])
@@ -316,7 +315,7 @@ def test_hard_posterior_is_flagged_with_a_remedy(rng):
     x = rng.normal(size=(12, 1))
     with pytest.warns(UserWarning, match="this approximation may be wrong: .*; use gibbs or nuts, or look for more modes"):
         tree = bgmm.fit(models.finite(3), x, bgmm.Laplace(n_starts=4), seed=0)
-    assert "This approximation may be wrong" in summary_text(tree)
+    assert "This approximation may be wrong" in bgmm.summary(tree)
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ import xarray as xr
 import bgmm
 from bgmm import models
 from bgmm.posterior.diagnose import chains_verdict, verdicts
-from bgmm.show.summary import summary_text
 from bgmm.tree.read import about, with_groups
 from tests.mixtures import random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
@@ -38,7 +37,7 @@ def test_fit_warns_once_of_too_few_effective_draws_and_the_tree_remembers(faithf
     assert about(tree)["warnings"] == said
     assert not about(tree)["verdict"]["passed"]
     bgmm.save(tree, tmp_path / "short.nc")
-    assert said[0][1:] in summary_text(bgmm.load(tmp_path / "short.nc"))
+    assert said[0][1:] in bgmm.summary(bgmm.load(tmp_path / "short.nc"))
 
 
 def test_fit_remembers_that_long_chains_agree(faithful_tree):

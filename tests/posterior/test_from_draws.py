@@ -9,7 +9,6 @@ import xarray as xr
 from scipy.stats import entropy
 
 import bgmm
-from bgmm.show.summary import summary_text
 from tests.mixtures import log_density, log_joint, random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
 from tests.varying import varying
@@ -37,7 +36,7 @@ def test_a_tree_of_arrays_is_the_tree_of_those_draws(arrays):
     for name in ("weights", "means", "covariances"):
         xr.testing.assert_allclose(tree["posterior"][name], other["posterior"][name])
     np.testing.assert_allclose(bgmm.log_density(tree), bgmm.log_density(other))
-    assert "The chains" in summary_text(tree)
+    assert "The chains" in bgmm.summary(tree)
     one = bgmm.from_draws(given[0], given[1][..., 0], given[2][..., 0, 0])
     np.testing.assert_array_equal(one["posterior"]["covariances"][..., 0, 0], given[2][..., 0, 0])
     assert list(one["posterior"]["feature"]) == ["x1"]
@@ -73,11 +72,11 @@ def test_a_fit_remembers_the_prior_of_its_counts(faithful_tree, tmp_path):
         np.testing.assert_allclose(bgmm.n_occupied(tree)["prior"], prior)
         np.testing.assert_array_equal(bgmm.n_components(tree), [0, 1])
         np.testing.assert_array_equal(bgmm.n_components(tree)["prior"], [0, 1])
-    assert "2 with probability 1.00 (prior 0.99)" in summary_text(faithful_tree)
+    assert "2 with probability 1.00 (prior 0.99)" in bgmm.summary(faithful_tree)
 
 
 def test_the_summary_lists_clusters_with_the_draws_that_have_them(coming_and_going):
-    text = summary_text(coming_and_going.tree)
+    text = bgmm.summary(coming_and_going.tree)
     assert "clusters, with the share of draws that have them: 0 (100%), 1 (100%), 2 (" in text
     assert "nan" not in text
     assert "means[1, x2]" in text
@@ -86,7 +85,7 @@ def test_the_summary_lists_clusters_with_the_draws_that_have_them(coming_and_goi
 def test_chains_that_disagree_on_how_many_are_said_to_whatever_their_labels(rng):
     present = np.ones((2, 100, 3), bool)
     present[0, :90, 2], present[1, :20, 2] = False, False
-    text = summary_text(varying(rng, CENTRES, np.array([0.5, 0.3, 0.2]), present, n_rows=80).tree)
+    text = bgmm.summary(varying(rng, CENTRES, np.array([0.5, 0.3, 0.2]), present, n_rows=80).tree)
     assert "The chains do not agree: R-hat of n_" in text
     assert "which does not depend on labels" in text
 
@@ -97,7 +96,7 @@ def test_assignments_alone_have_partitions_counts_and_a_summary(rng, tmp_path):
     tree = bgmm.from_draws(assignments=z)
     np.testing.assert_allclose(bgmm.n_occupied(tree).sel(n_occupied=[2, 3]), [1 / 6, 5 / 6])
     assert bgmm.partition(tree).sizes["cluster"] == 3
-    assert "assignments of 60 rows; 2 x 30 draws from another program" in summary_text(tree)
+    assert "assignments of 60 rows; 2 x 30 draws from another program" in bgmm.summary(tree)
     bgmm.save(tree, tmp_path / "tree.nc")
     np.testing.assert_allclose(bgmm.membership(bgmm.load(tmp_path / "tree.nc"))[55], [0, 1 / 6, 5 / 6])
     with pytest.raises(ValueError, match="leave x out"):

@@ -9,7 +9,6 @@ from scipy.stats import norm
 
 import bgmm
 from bgmm import models
-from bgmm.show.summary import summary_text
 from bgmm.tree.read import about
 from tests.mixtures import Parameters, log_density, log_joint, sample
 from tests.posterior_trees import jittered, switched, tree_of
@@ -67,7 +66,7 @@ def test_the_probability_of_holding_a_row_is_exact_given_the_draws(with_a_small_
 def test_rows_of_weight_zero_occupy_nothing(with_a_small_one):
     draws, _, x = with_a_small_one
     tree = tree_of(draws, np.concatenate([x, [[30.0]]]), also=("scales",))
-    assert "pruned: nothing" in summary_text(bgmm.prune(tree))
+    assert "pruned: nothing" in bgmm.summary(bgmm.prune(tree))
     tree["constant_data"] = xr.Dataset({"observation_weights": ("observation", [*np.ones(60), 0.0])})
     assert bgmm.prune(tree)["posterior"].sizes["cluster"] == 2
 
@@ -93,8 +92,8 @@ def test_clusters_that_come_and_go_are_pruned_by_their_presence(rng):
 
 def test_the_summary_says_what_was_pruned(with_a_small_one):
     _, tree, _ = with_a_small_one
-    assert "pruned: 1 cluster, each occupied with probability" in summary_text(bgmm.prune(tree))
-    assert "pruned" not in summary_text(tree)
+    assert "pruned: 1 cluster, each occupied with probability" in bgmm.summary(bgmm.prune(tree))
+    assert "pruned" not in bgmm.summary(tree)
 
 
 def test_a_mode_under_a_sparse_prior_is_finite_and_says_what_it_emptied(rng):
@@ -105,7 +104,7 @@ def test_a_mode_under_a_sparse_prior_is_finite_and_says_what_it_emptied(rng):
         assert np.isfinite(variable).all(), name
     n_emptied = int(tree["sample_stats"]["n_emptied"].item())
     assert n_emptied == int((tree["posterior"]["weights"] < 0.02 / 80).sum()) > 0
-    assert f"emptied: {n_emptied} component" in summary_text(tree)
+    assert f"emptied: {n_emptied} component" in bgmm.summary(tree)
     pruned = bgmm.prune(tree)
     assert 2 <= pruned["posterior"].sizes["cluster"] < 5
     np.testing.assert_allclose(bgmm.log_density(pruned), bgmm.log_density(tree), atol=0.01)

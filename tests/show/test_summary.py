@@ -7,7 +7,6 @@ import numpy as np
 import bgmm
 from bgmm import models
 from bgmm.posterior.diagnose import verdicts
-from bgmm.show.summary import summary_text
 from tests.mixtures import Parameters, random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
 
@@ -32,7 +31,7 @@ def test_chains_that_agree_and_chains_that_do_not_are_told_apart(rng):
 
 
 def test_summary_of_nuts_tells_of_modes_occupied_components_and_resolution(faithful_tree):
-    text = summary_text(faithful_tree)
+    text = bgmm.summary(faithful_tree)
     for part in (
         "272 rows, 2 features; NUTS, 4 x 1000 draws",
         "occupied components: 2 with probability 1.00",
@@ -45,7 +44,7 @@ def test_summary_of_nuts_tells_of_modes_occupied_components_and_resolution(faith
 
 
 def test_summary_of_em_has_estimates_and_no_intervals(faithful):
-    text = summary_text(bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(prior=False, n_starts=2)))
+    text = bgmm.summary(bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(prior=False, n_starts=2)))
     assert "estimate" in text
     assert "r_hat" not in text
     assert text.endswith("EM converged.")
@@ -53,13 +52,40 @@ def test_summary_of_em_has_estimates_and_no_intervals(faithful):
 
 def test_one_component_has_a_summary_too(faithful):
     settings = bgmm.NUTS(n_draws=50, n_warmup=50, n_chains=2, n_starts=2)
-    text = summary_text(bgmm.fit(models.finite(1), faithful[["waiting"]], engine=settings))
+    text = bgmm.summary(bgmm.fit(models.finite(1), faithful[["waiting"]], engine=settings))
     assert "means[0, waiting]" in text
     assert "nan" not in text
 
 
 def test_chains_of_which_nothing_varies_are_not_said_to_agree():
     one, other = np.repeat([0, 1], 12), np.tile([0, 1], 12)
-    text = summary_text(bgmm.from_draws(assignments=np.stack([np.tile(one, (100, 1)), np.tile(other, (100, 1))])))
+    text = bgmm.summary(bgmm.from_draws(assignments=np.stack([np.tile(one, (100, 1)), np.tile(other, (100, 1))])))
     assert "The chains agree" not in text
     assert "No variable varies between draws" in text
+
+
+def test_the_front_door_gives_the_summary_as_text_that_prints_line_by_line(faithful_tree, capsys):
+    text = bgmm.summary(faithful_tree)
+    assert isinstance(text, str)
+    print(text)
+    assert capsys.readouterr().out == f"{text}\n" == f"{text!r}\n"
+    assert "those that hold at least one row, counted in each draw" in text
+    assert "weights, means and scales (standard deviations) of the clusters, and how far they vary between draws:" in text
+
+
+def test_answers_say_what_they_are(faithful_tree):
+    tree = bgmm.relabel(faithful_tree)
+    said = [f(tree).attrs["description"] for f in (bgmm.n_occupied, bgmm.n_components, bgmm.membership, bgmm.labels)]
+    said.append(bgmm.partition(tree, n_draws=50, n_starts=1).attrs["description"])
+    assert len(set(said)) == len(said)
+
+
+def test_a_partition_has_fewer_clusters_than_most_draws_where_the_third_holds_other_rows_in_each(rng):
+    """As README says of which number to report."""
+    z = np.repeat([0, 1], 30) * np.ones((2, 150, 1), int)
+    for chain, draw in np.argwhere(rng.random((2, 150)) < 0.67):
+        z[chain, draw, rng.choice(60, 2, replace=False)] = 2
+    tree = bgmm.from_draws(assignments=z)
+    number = bgmm.n_occupied(tree)
+    assert float(number.sel(n_occupied=3)) > 0.6
+    assert bgmm.partition(tree).sizes["cluster"] == 2
