@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bgmm.fitting import fit as fit
     from bgmm.posterior.agreement import agreement as agreement
     from bgmm.posterior.co_clustering import co_clustering as co_clustering
+    from bgmm.posterior.compare import compare as compare
     from bgmm.posterior.occupied import n_components as n_components
     from bgmm.posterior.occupied import n_occupied as n_occupied
     from bgmm.posterior.partition import credible_ball as credible_ball
@@ -64,6 +65,7 @@ _HOME = {
     "VI": "bgmm.engines.vi",
     "agreement": "bgmm.posterior.agreement",
     "co_clustering": "bgmm.posterior.co_clustering",
+    "compare": "bgmm.posterior.compare",
     "credible_ball": "bgmm.posterior.partition",
     "fit": "bgmm.fitting",
     "from_draws": "bgmm.external_draws",

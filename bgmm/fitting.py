@@ -24,6 +24,7 @@ from bgmm.core.scaling import Scaling
 from bgmm.engines.base import Draws, Engine
 from bgmm.engines.catalogue import BEST_FIRST, ENGINES, engine_named
 from bgmm.inputs import Data, read_data, start_mixture
+from bgmm.posterior.criteria import criteria
 from bgmm.posterior.diagnose import chains_verdict, verdict_entry
 from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, log_volume, occupied
 from bgmm.prior import count_prior
@@ -77,8 +78,9 @@ def fit(
         default on terminals and in notebooks only; False turns it off, True shows it anywhere.
     :returns: an ArviZ tree in the units of the data; ``bgmm.tree.schema`` lists its groups and variables. EM gives one chain of
         one draw. ``sample_stats`` holds which components hold a row (``occupied``, ``n_occupied``), what the engine reports,
-        and ``lp``, the log posterior of the model in its own units. Chains that do not agree, or have too few effective draws,
-        are warned of in one sentence; ``summary`` says how far draws can be trusted.
+        and ``lp``, the log posterior of the model in its own units; of EM also ``aic``, ``bic``, ``icl`` and ``n_parameters``
+        (``posterior.criteria``), from the log likelihood at the mode. One warning says where chains do not agree or have too
+        few effective draws; ``summary`` says how far draws can be trusted.
     :raises ValueError: one sentence that says what is wrong with the data, the model or an option.
     """
     check_choice("dtype", dtype, ("float64", "float32"))
@@ -113,7 +115,11 @@ def fit(
                 draws.stats["occupied"] = occupied(inputs, key=key_occupied).reshape(*shape, -1)
             draws.stats["n_occupied"] = draws.stats["occupied"].sum(-1)
             draws.dims["occupied"] = ["chain", "draw", "cluster"]
-        if draws.kind != "mode":
+        if draws.kind == "mode":
+            draws.stats["n_parameters"] = np.full(shape, target.n_parameters)
+            of_mode = criteria(inputs, target.n_parameters, data.units)
+            draws.stats |= {name: value.reshape(shape) for name, value in of_mode.items()}
+        else:
             points = at_rows(flat, data.units, _fixed_points(data))
             draws.stats["log_density"] = log_likelihoods(points).reshape(*shape, -1)
             draws.dims["log_density"] = ["chain", "draw", "point"]

@@ -25,6 +25,7 @@ from bgmm.program.declare import make_target
 from bgmm.tree.schema import violations
 from tests.catalogue import ENGINES, FAMILIES, GAUSSIANS, WEIGHTS
 
+pytestmark = pytest.mark.filterwarnings("ignore:the chains")  # those of the catalogue are short, and the laws hold all the same
 N, D, K = 60, 3, 3
 FITS = [(family, engine) for family in GAUSSIANS for engine in ENGINES]
 QUICK = {("diagonal", "map"), ("spherical", "map"), ("tied gaussian", "map"), ("tied gaussian", "ml")} | {

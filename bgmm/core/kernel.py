@@ -82,6 +82,16 @@ def log_likelihood(natural: Natural, rows: Rows) -> Float[Array, ""]:
     return _log_likelihood(_of_patterns(natural, rows), jax.lax.stop_gradient(rows), None)
 
 
+def marginal_and_classification(natural: Natural, rows: Rows) -> Float[Array, "2"]:
+    """sum_n c_n log sum_k w_k p(x_n | k), and sum_n c_n max_k log [w_k p(x_n | k)]: each row in its most probable component."""
+
+    def step(naturals, total, block):
+        logits = _of_block(naturals, rows, block).log_joint(block.x)
+        return total + jnp.stack([block.weights @ logsumexp(logits, axis=0), block.weights @ logits.max(axis=0)])
+
+    return rows.fold(step, jnp.zeros(2, jax.tree.leaves(natural)[0].dtype), _of_patterns(natural, rows))
+
+
 def complete_log_likelihood(natural: Natural, fixed: Natural, rows: Rows) -> Float[Array, ""]:
     """sum_n c_n sum_k r_nk log [w_k p(x_n | k)], r the responsibilities of ``fixed``; differentiable in ``natural``."""
     return _log_likelihood(_of_patterns(natural, rows), *jax.lax.stop_gradient((rows, _of_patterns(fixed, rows))))

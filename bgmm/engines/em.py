@@ -39,6 +39,9 @@ _EMPTIED = 2.0  # times as many rows, under which a component counts as emptied
 class EM:
     """Settings of EM.
 
+    The tree holds AIC, BIC and ICL, with the log likelihood at the mode: under ``prior=True`` that is not the largest, so
+    compare them among fits with equal priors, or use ``prior=False``.
+
     :param prior: True for the posterior mode (MAP) of the declared sites, False for maximum likelihood.
     :param n_starts: restarts, in one compiled batch; with many rows they run on a subsample, and the best continue on all rows.
     :param starts: what they begin from: "k-means++" seeds (Arthur and Vassilvitskii 2007), "random" assignments, or the one

@@ -35,7 +35,7 @@ from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.program.family import About, ClosedForm, DeclaredMixture
 from bgmm.program.trace import DrawFree, Hold, Layout, size, unpack
-from bgmm.program.weights_prior import WeightsPrior
+from bgmm.program.weights_prior import WeightsPrior, concentration_prior
 
 
 class Traced(NamedTuple):
@@ -90,6 +90,11 @@ class Target:
     def n_dim(self) -> int:
         """Number of unconstrained parameters."""
         return size(self.layout)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters of the mixture: unconstrained ones, less a concentration, which says nothing of the rows."""
+        return self.n_dim - (self.model is not None and concentration_prior(self.model.weights) is not None)
 
     @property
     def n_dim_component(self) -> int:

@@ -6,7 +6,8 @@ posterior    the mixture of each draw, in the user's units; the sites of a user'
              declared mixture share (hyperparameters, the concentration, the number of components)
 components   where the number of components is a random variable of the model: the mixtures, which then are not in the
              posterior; in a relabelled tree also where draws lack clusters: the mixtures as they were drawn
-sample_stats what the engine reports, always ``lp``, ``n_occupied`` and ``occupied``
+sample_stats what the engine reports, always ``lp``, ``n_occupied`` and ``occupied``; of a mode ``n_parameters``, ``aic``,
+             ``bic`` and ``icl``
 log_prior    ``log_prior``, the log prior density of all sites, unless the engine ignores the priors
 observed_data  one variable for each feature, unless the rows are streamed
 constant_data  what the fit took as given: the scaling, the recording step, the prior of the number of components
