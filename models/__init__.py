@@ -70,6 +70,9 @@ def random_k(
 
     The first four are those of ``RandomK``, the others as in ``finite``. By default K - 1 is BetaNegativeBinomial(1, 4, 3) and
     the weights are Dirichlet(alpha / K) with alpha ~ F(6, 3), as in Fruehwirth-Schnatter, Malsiner-Walli and Gruen (2021).
+
+    ``log_prior`` of its trees is that of K, alpha and what components share, so ``az.psense_summary`` tells how much answers
+    depend on these priors, and not on those of the components and weights, whose number varies.
     """
     weights = RandomK(
         BetaNegativeBinomial() if count is None else count,

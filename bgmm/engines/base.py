@@ -25,7 +25,7 @@ class Draws:
     kind: Kind
     mixture: Mixture  # in the units of the rows
     sites: dict[str, np.ndarray]  # of the program, in its units; those of single components and of the weights left out
-    log_prior: Float[np.ndarray, "c s"] | None  # log prior density of all sites; None where the engine ignores priors
+    log_prior: Float[np.ndarray, "c s"] | None  # of all sites of fixed size; None where the engine ignores priors
     stats: dict[str, np.ndarray] = field(default_factory=dict)  # (chain, draw), or as ``dims`` says
     dims: dict[str, list[str]] = field(default_factory=dict)  # of the statistics that are not one number a draw
     warnings: list[str] = field(default_factory=list)  # one sentence each

@@ -8,7 +8,9 @@ components   where the number of components is a random variable of the model: t
              posterior; in a relabelled tree also where draws lack clusters: the mixtures as they were drawn
 sample_stats what the engine reports, always ``lp``, ``n_occupied`` and ``occupied``; of a mode ``n_parameters``, ``aic``,
              ``bic`` and ``icl``
-log_prior    ``log_prior``, the log prior density of all sites, unless the engine ignores the priors
+log_prior    ``log_prior``, the log prior density of all sites, unless the engine ignores the priors; where the number of
+             components is random, of that number, the concentration and what components share alone, since only
+             priors of a fixed size can be scaled by a power (``az.psense``)
 observed_data  one variable for each feature, unless the rows are streamed
 constant_data  what the fit took as given: the scaling, the recording step, the prior of the number of components
 log_likelihood ``x``, of each row, on request or where there is more than one draw and it is small

@@ -38,7 +38,7 @@ def draws_of_states(
     if not weights.exchangeable:
         state, occupied = _heaviest_first(state, occupied)
     flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), state)
-    mixture, sites, log_prior = jax.tree.map(
+    mixture, sites, log_prior, log_scalable = jax.tree.map(
         lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(target, flat, largest)
     )
     if target.discrete:
@@ -50,7 +50,7 @@ def draws_of_states(
     binding = weights.size_is_bound and target.n_components < float(target.rows.total_weight)
     stats = {"lp": log_prior + log_likelihood, "occupied": occupied, "n_occupied": occupied.sum(-1)}
     warnings = [_FULL.format(share=full, n=target.n_components)] * (binding and full > 0)
-    return Draws(kind, mixture, sites, log_prior, stats, {"occupied": ["chain", "draw", "cluster"]}, warnings)
+    return Draws(kind, mixture, sites, log_scalable, stats, {"occupied": ["chain", "draw", "cluster"]}, warnings)
 
 
 def _heaviest_first(state: State, occupied: Bool[AnyArray, "c s m"]) -> tuple[State, Bool[Array, "c s m"]]:
@@ -62,19 +62,23 @@ def _heaviest_first(state: State, occupied: Bool[AnyArray, "c s m"]) -> tuple[St
 
 @partial(jax.jit, static_argnames="largest")
 def _described(target: Target, states: State, largest: int):
-    """For each state the mixture of its first ``largest`` components, what they share, and the log prior of all sites."""
+    """For each state the mixture of its first ``largest`` components, what they share, and two log priors.
+
+    The first is that of all sites. The second leaves out the weights and components where their number is random: a power of
+    their density has a constant that depends on the number, so that it would rather be another prior on that number.
+    """
     weights = target.weights_prior
     hyperprior = concentration_prior(weights)
 
     def one(state: State):
         alpha, exists = jnp.exp(state.log_alpha), jnp.arange(largest) < state.k
         found = jax.vmap(lambda z: target.component(z, state.h))(state.z[:largest])
-        log_prior = jnp.where(exists, found.log_prior, 0.0).sum() + target.log_shared(state.h)[0]
-        log_prior += weights.log_density(state.log_w, alpha, state.k)
-        log_prior += jax.nn.log_softmax(weights.log_prior_k())[state.k - 1]
+        of_fixed_size = target.log_shared(state.h)[0] + jax.nn.log_softmax(weights.log_prior_k())[state.k - 1]
         if hyperprior is not None:
-            log_prior += hyperprior.log_prob(alpha)
+            of_fixed_size += hyperprior.log_prob(alpha)
+        log_prior = of_fixed_size + jnp.where(exists, found.log_prior, 0.0).sum()
+        log_prior += weights.log_density(state.log_w, alpha, state.k)
         mixture = Mixture(state.log_w[:largest], joined(found.components))
-        return mixture, target.shared_values(state.h), log_prior
+        return mixture, target.shared_values(state.h), log_prior, of_fixed_size if target.discrete else log_prior
 
     return jax.lax.map(one, states, batch_size=256)
