@@ -48,7 +48,7 @@ def compare(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
 
 def _row(name: str, tree: xr.DataTree) -> dict[str, float]:
     """What one fit has to show."""
-    stats = tree["sample_stats"] if "sample_stats" in tree.children else {}
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
     row = {column: float(stats[column].squeeze()) for column in ("n_parameters", "aic", "bic", "icl") if column in stats}
     if row:
         row["log_likelihood"] = row["n_parameters"] - row["aic"] / 2
@@ -93,7 +93,7 @@ def _same_rows(tree: xr.DataTree, other: xr.DataTree) -> bool:
 
 def _rows_of(tree: xr.DataTree) -> dict[str, np.ndarray]:
     """The values and weights of the rows, or how many there were in the stream."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     if "observed_data" in tree.children:
         found |= {str(name): values.to_numpy() for name, values in tree["observed_data"].data_vars.items()}
     if "constant_data" in tree.children and "observation_weights" in tree["constant_data"]:
