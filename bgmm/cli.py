@@ -133,13 +133,11 @@ def fit(
     output = output or Path(os.path.expanduser(data)).with_suffix(".nc")
     _check_output(output, data)
     _prepare_jax()
-    import bgmm
     from bgmm.core.progress import shown, stage
 
     _print_lines(*table.notes)
     with shown(), stage("loading bgmm"):
         import bgmm
-        from bgmm.show.summary import summary_text
     declared = getattr(bgmm.models, name)(*([] if n_components is None else [n_components]))
     tree = bgmm.fit(declared, table, engine=engine, seed=seed)
     with shown(), stage("matching the clusters of the draws, and summary"):
