@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -63,9 +66,9 @@ def x(rng):
 FEW = [bgmm.EM(), bgmm.NUTS(n_draws=60, n_warmup=60, n_chains=2), bgmm.Gibbs(n_draws=60, n_warmup=60, n_chains=2)]
 SAYS = {
     "EM": ["looking for modes from 10 starts"],
-    "NUTS": ["looking for modes from 16 starts", "warm-up and draws of 2 chains"],
+    "NUTS": ["looking for modes from 16 starts", "2 chains"],
 }
-SAYS |= {"Gibbs": ["first states of the chains", "warm-up and draws of 2 chains"]}
+SAYS |= {"Gibbs": ["first states of the chains", "2 chains"]}
 SAYS |= {"Laplace": ["looking for modes", "normal distributions at the modes", "adapting the proposal, and weighted draws"]}
 
 
@@ -116,6 +119,31 @@ def test_the_first_drawing_is_a_delayed_one_which_displays_the_widget_of_a_noteb
         time.sleep(0.05)
     assert delays[0] > 0
     assert set(delays[1:]) == {0}
+
+
+SLOW = """
+import time
+from bgmm.core import progress
+with progress.shown(), progress.stage("slow"):
+    time.sleep(1.5)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("columns", [0, 40])
+def test_a_real_terminal_is_shown_the_line_whether_or_not_it_tells_its_size(columns):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
+    subprocess.run([sys.executable, "-c", SLOW], stderr=end, check=True)
+    shown = os.read(terminal, 10_000).decode()
+    os.close(end)
+    os.close(terminal)
+    assert "slow [" in shown
 
 
 def test_log_evidence_says_which_number_of_components_it_is_at(x):

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 _PATIENCE = 1.0  # seconds before the line is first drawn
 _INTERVAL = 0.5  # seconds between two drawings
+_WIDTH = 80  # of a terminal that does not tell its own
 _COMPILING = tuple(f"jax/_src/{name}.py" for name in ("compiler", "interpreters/mlir", "interpreters/partial_eval"))
 _WITH_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}{postfix}]"
 _WITHOUT_BAR = "{desc} [{elapsed}{postfix}]"
@@ -108,6 +109,8 @@ def shown(progress: bool | None = None) -> Iterator[None]:
         return
     disable = None if progress is None else not progress  # None: tqdm looks for a terminal or a notebook
     bar = _Bar(disable=disable, leave=False, delay=_PATIENCE, dynamic_ncols=True)
+    if not bar.disable and bar.ncols is not None and bar.ncols < 1:  # a terminal that does not tell its size
+        bar.dynamic_ncols, bar.ncols, bar.nrows = None, _WIDTH, None
     line = None if bar.disable else _Line(bar)
     token = _line.set(line)
     try:

@@ -136,7 +136,7 @@ def sample_from(
     frames = (jnp.asarray(z), jnp.asarray(factor))
     n_steps = settings.n_warmup + settings.n_draws
     chunks: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
-    with stage(f"warm-up and draws of {len(z)} chains", total=n_steps, unit="draws"):
+    with stage(f"{len(z)} chains", total=n_steps, unit="draws"):
         state = start(target, *frames, jax.random.split(key, len(z)))
         for done in range(0, n_steps, _CHUNK):
             state, chunk = advance(state, target, *frames)

@@ -68,13 +68,13 @@ class NonCentred:
         return bgmm.Gaussians.diagonal(centre + spread * offsets, scales)
 
 
-def target_of(model: models.Mixture, x: np.ndarray) -> Target:
-    return make_target(model, x[:1], rows=in_memory(x)[0], scaling=None, recording_step=np.zeros(x.shape[1]))
+def target_of(model: models.Mixture, x: np.ndarray, size: int | None = None) -> Target:
+    return make_target(model, x[:1], rows=in_memory(x, size=size)[0], scaling=None, recording_step=np.zeros(x.shape[1]))
 
 
 def small(family) -> Target:
     weights = models.RandomK(models.Uniform(), concentration=models.Gamma(4.0, 3.0), max_components=4)
-    return target_of(models.Mixture(weights, family), np.zeros((N, 1)))
+    return target_of(models.Mixture(weights, family), np.zeros((N, 1)), size=N)  # no padding: other rows take their place
 
 
 def from_prior(target: Target, key) -> State:

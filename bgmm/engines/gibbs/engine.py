@@ -137,7 +137,7 @@ def sample_from(
     n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
     n_tries = n_tries if target.n_components > 1 else 0
     chunks, size = [], CONSTANTS.chunk
-    with stage(f"warm-up and draws of {n_chains} chains", total=n_steps, unit="draws"):
+    with stage(f"{n_chains} chains", total=n_steps, unit="draws"):
         for done in range(0, n_steps, size):
             pad = (0, max(0, done + size - n_steps))
             of_draws = (jnp.asarray(np.pad(a[done : done + size], pad, mode="edge")) for a in (temperatures, rates))
