@@ -150,7 +150,7 @@ def fit(
 @app.command()
 def summary(fitted: Fitted) -> None:
     """Print the summary of a fitted tree."""
-    _check_tree(fitted)
+    fitted = _check_tree(fitted)
     _prepare_jax()
     import bgmm
 
@@ -161,7 +161,7 @@ def summary(fitted: Fitted) -> None:
 @app.command()
 def predict(fitted: Fitted, data: Data, output: RowsOutput, columns: SameColumns = None) -> None:
     """Write for each row of a table its membership in each cluster, its most probable cluster, and its log density."""
-    _check_tree(fitted)
+    fitted = _check_tree(fitted)
     _check_input(data)
     _check_output(output, data, fitted)
     _prepare_jax()
@@ -216,19 +216,21 @@ def _names(columns: str | None) -> list[str] | None:
     return None if columns is None else [name.strip() for name in columns.split(",")]
 
 
-def _check_input(path: Path, remedy: str = "give the name of a table") -> None:
-    """Raise an error if there is no such file, before anything slow is imported."""
+def _check_input(path: Path, remedy: str = "give the name of a table") -> Path:
+    """The file of this name, its ~ expanded; an error if there is none, before anything slow is imported."""
     file = Path(os.path.expanduser(path))  # unlike Path.expanduser, it leaves an unknown ~user unchanged
     if not file.exists() or file.is_dir():
         raise ValueError(f"'{path}' {'is a folder' if file.is_dir() else 'does not exist'}; {remedy}")
+    return file
 
 
-def _check_tree(path: Path) -> None:
-    """Raise an error if the file is missing or does not begin as netCDF files do, before anything slow is imported."""
-    _check_input(path, "give a file that bgmm.save or 'bgmm fit' wrote")
-    with path.open("rb") as file:
+def _check_tree(path: Path) -> Path:
+    """The file of this name; an error if there is none, or it does not begin as netCDF files do, before slow imports."""
+    found = _check_input(path, "give a file that bgmm.save or 'bgmm fit' wrote")
+    with found.open("rb") as file:
         if file.read(len(_HDF5)) != _HDF5:
             raise ValueError(f"'{path}' is not a netCDF file that bgmm wrote; give one that bgmm.save or 'bgmm fit' wrote")
+    return found
 
 
 def _check_output(output: Path, *inputs: Path) -> None:
@@ -245,13 +247,6 @@ def _check_output(output: Path, *inputs: Path) -> None:
 
 
 def _prepare_jax() -> None:
-    """Configure JAX before it is imported: one device for each core, compiled programs kept in the user's cache folder."""
+    """Configure JAX before it is imported: one device for each core."""
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(os.cpu_count() or 1, _MAX_DEVICES)))
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if its own cache folder cannot be written
-    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder; then nothing is kept
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bgmm"
-        cache.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=cache).close()
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")

@@ -271,13 +271,14 @@ def test_a_reader_that_leaves_early_causes_no_complaint():
     assert ended.returncode == 1
 
 
-@pytest.mark.parametrize("writable", [True, False])
-def test_compiled_programs_are_kept_in_the_users_cache_where_it_can_be_written(writable, tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
-    if not writable:
-        cache.write_text("not a folder")
+def test_the_command_uses_every_core(monkeypatch):
     monkeypatch.setattr(logging.getLogger("matplotlib"), "setLevel", lambda level: None)
-    monkeypatch.setattr(os, "environ", {"XDG_CACHE_HOME": str(cache)})
+    monkeypatch.setattr(os, "environ", {})
     cli._prepare_jax()
-    assert os.environ.get("JAX_COMPILATION_CACHE_DIR") == (f"{cache}/bgmm" if writable else None)
     assert int(os.environ["JAX_NUM_CPU_DEVICES"]) == min(os.cpu_count() or 1, 16)
+
+
+def test_a_tree_in_the_home_folder_is_found(here, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", os.getcwd())
+    assert call("summary", "~/fit.nc") == 0
+    assert "feature" in capsys.readouterr().out

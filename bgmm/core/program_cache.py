@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -71,14 +72,13 @@ def _folder(wanted: str | None) -> str | None:
     """The folder for programs of this kind of processor, made where it is not there; None where none can be written."""
     if wanted == "":
         return None
-    folder = Path(wanted) if wanted else _user_cache() / "bgmm"
-    folder = folder / hashlib.sha256(_processor().encode()).hexdigest()[:12]
     try:
+        folder = Path(wanted) if wanted else _user_cache() / "bgmm"
+        folder = folder / hashlib.sha256(_processor().encode()).hexdigest()[:12]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            return None
+        TemporaryFile(dir=folder).close()
         _shrink(folder)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
         return None
     return str(folder)
 

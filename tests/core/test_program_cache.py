@@ -27,12 +27,13 @@ print(count)
 """
 
 
-def kept(place, variable, *arguments):
-    """How many programs a process leaves in ``place``."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "BGMM_"))}
+def kept(place, variable, *arguments, **settings):
+    """How many programs a process leaves in ``place``; ``variable`` is BGMM_CACHE_DIR, None to leave it unset."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "BGMM_"))} | settings
     program = PROGRAM.replace("PLACE", repr(str(place)))
     command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, env=environment | {"BGMM_CACHE_DIR": variable}, capture_output=True, text=True, check=False)
+    environment |= {} if variable is None else {"BGMM_CACHE_DIR": variable}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
@@ -51,6 +52,15 @@ def test_the_cache_can_be_off_and_gives_way_to_the_users_own(tmp_path, own):
     ours.mkdir()
     assert kept(ours, str(ours) if own else "", *([str(theirs)] if own else [])) == 0
     assert theirs.exists() == own
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="XDG_CACHE_HOME is of Linux")
+@pytest.mark.parametrize("writable", [True, False])
+def test_programs_are_kept_in_the_users_cache_where_it_can_be_written(writable, tmp_path):
+    cache = tmp_path / "cache"
+    if not writable:
+        cache.write_text("not a folder")
+    assert (kept(cache / "bgmm", None, XDG_CACHE_HOME=str(cache)) > 10) == writable
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
