@@ -130,12 +130,13 @@ def fit(
             each_row = dataset({"x": each}, {"x": ["observation"]}, data.features)
             groups["log_likelihood"] = with_labels(each_row, data.labels)
         tree = with_about(xr.DataTree.from_dict(groups), **_about(model, settings, seed, data, target, draws))
-        said = list(draws.warnings)
+        said, remembered = list(draws.warnings), {}
         if draws.kind == "chains":
             with stage("whether the chains agree"):
                 verdict = chains_verdict(tree)
             said += [] if verdict.failure is None else [verdict.failure]
-            tree = with_about(tree, warnings=said, verdict=verdict_entry(tree, verdict))
+            remembered = {"verdict": verdict_entry(tree, verdict)}
+        tree = with_about(tree, warnings=said, **remembered)
     for sentence in said:  # once the line of the progress is gone
         warnings.warn(sentence, stacklevel=4)
     return tree
@@ -235,7 +236,6 @@ def _about(model: Model, settings: Engine, seed, data: Data, target: Target, dra
         "engine": type(settings).__name__,
         "settings": {name: _named(value) for name, value in asdict(settings).items()},  # type: ignore[call-overload]
         "draws": draws.kind,
-        "warnings": draws.warnings,
         "seed": int(seed) if not isinstance(seed, jax.Array) else repr(seed),
         "n_components": target.n_components,
         "versions": {name: version(name) for name in ("bgmm", "jax", "numpyro", "arviz")},

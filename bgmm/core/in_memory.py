@@ -153,10 +153,9 @@ def block_size(counts: np.ndarray, d: int) -> int:
     """
     p = (d + 1) * (d + 2) // 2
     largest = int(np.clip(2 ** round(np.log2(_BLOCK_BYTES / (8 * p))), 64, 4096))
-    if counts.size == 1 and (n := padded_rows(int(counts[0]))) <= _SMALL[-1]:
-        return -(-n // -(-n // largest))
     if counts.size == 1:
-        return largest
+        n = padded_rows(int(counts[0]))
+        return -(-n // -(-n // largest)) if n <= _SMALL[-1] else largest
     sizes = [2**i for i in range(3, largest.bit_length())]
     return min(sizes, key=lambda b: int((-(-counts // b) * (b + _BLOCK_OVERHEAD)).sum()))
 

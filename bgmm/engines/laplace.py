@@ -19,7 +19,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.importance import LEAST_DRAWS
 from bgmm.core.options import named_options
 from bgmm.engines.base import Draws
-from bgmm.engines.variational.approximate import approximate, refusal
+from bgmm.engines.variational.approximate import MORE_MODES, approximate, refusal
 from bgmm.engines.variational.draws import Weighted, weighted_draws
 from bgmm.engines.variational.elbo import laplace_normal
 from bgmm.program.target import Target
@@ -48,7 +48,7 @@ class Laplace:
     @property
     def remedy(self) -> str:
         """What may improve the approximation."""
-        return "look for more modes with n_starts"
+        return MORE_MODES
 
     def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
         """Weighted draws of the posterior."""

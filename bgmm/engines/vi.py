@@ -24,7 +24,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.importance import LEAST_DRAWS
 from bgmm.core.options import named_options
 from bgmm.engines.base import Draws
-from bgmm.engines.variational.approximate import approximate, leaves_empty, refusal
+from bgmm.engines.variational.approximate import MORE_MODES, approximate, leaves_empty, refusal
 from bgmm.engines.variational.draws import Weighted, weighted_draws
 from bgmm.engines.variational.elbo import best_normal
 from bgmm.engines.variational.guide import guide_draws
@@ -73,7 +73,7 @@ class VI:
     @property
     def remedy(self) -> str:
         """What may improve the approximation."""
-        return "look for more modes with n_starts" if self.guide is None else "raise guide_steps"
+        return MORE_MODES if self.guide is None else "raise guide_steps"
 
     def weighted(self, target: Target, *, key: Array, start: Mixture | None = None) -> tuple[Target, Weighted]:
         """Weighted draws of the posterior."""

@@ -21,7 +21,7 @@ from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
 from bgmm.posterior.answers import Answers, Moments
 from bgmm.posterior.evaluate import rows_like
-from bgmm.tree.read import features_of, mixtures_of, observed
+from bgmm.tree.read import check_fits, check_same_features, n_draws, observed
 
 _MAX_ROWS = 400  # at which densities and memberships are compared
 _GROUPS = ("weights", "means", "scales")
@@ -86,21 +86,13 @@ def relative_moments(
 
 def _checked(trees: Mapping[str, xr.DataTree], reference: str | None) -> str:
     """The name of the reference, once the fits can be compared."""
-    named = isinstance(trees, Mapping) and not isinstance(trees, xr.DataTree)  # a tree maps names to its groups
-    if not named or not all(isinstance(tree, xr.DataTree) for tree in trees.values()) or len(trees) < 2:
-        raise ValueError("agreement needs at least two fits by name, such as {'vi': tree, 'nuts': other}")
+    check_fits(trees, 2, "agreement needs at least two fits by name, such as {'vi': tree, 'nuts': other}")
     reference = list(trees)[-1] if reference is None else reference
     if reference not in trees:
         raise ValueError(f"reference must be one of {', '.join(trees)}, not {reference!r}")
-    sizes = mixtures_of(trees[reference]).sizes
-    if sizes["chain"] * sizes["draw"] == 1:
+    if n_draws(trees[reference]) == 1:
         raise ValueError(f"fit '{reference}' is one point, without a spread to compare with; name a reference that has draws")
-    features = features_of(trees[reference])
-    for name, tree in trees.items():
-        if features_of(tree) != features:
-            raise ValueError(
-                f"fit '{name}' has the features {', '.join(features_of(tree))}, and '{reference}' has {', '.join(features)}"
-            )
+    check_same_features(trees, reference)
     return reference
 
 

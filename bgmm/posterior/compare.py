@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bgmm.core.options import named_options
-from bgmm.tree.read import about, features_of, mixtures_of
+from bgmm.tree.read import about, check_fits, check_same_features, n_draws, observation_weights
 
 _BEST_FIRST = (("bic", True), ("elpd_loo", False), ("log_evidence", False))  # and whether smaller is better
 _COLUMNS = (
@@ -54,9 +54,7 @@ def _row(name: str, tree: xr.DataTree) -> dict[str, float]:
         row["log_likelihood"] = row["n_parameters"] - row["aic"] / 2
     if "log_evidence" in stats:
         row["log_evidence"] = float(stats["log_evidence"])
-    sizes = mixtures_of(tree).sizes
-    weighted = "constant_data" in tree.children and "observation_weights" in tree["constant_data"]
-    if sizes["chain"] * sizes["draw"] > 1 and "log_likelihood" in tree.children and not weighted:
+    if n_draws(tree) > 1 and "log_likelihood" in tree.children and observation_weights(tree) is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of large k, which the table shows
             loo = az.loo(tree, pointwise=True)
@@ -69,18 +67,12 @@ def _row(name: str, tree: xr.DataTree) -> dict[str, float]:
     return row
 
 
-def _check(trees: object) -> None:
+def _check(trees: Mapping[str, xr.DataTree]) -> None:
     """Require fits of the same rows, by name."""
-    named = isinstance(trees, Mapping) and not isinstance(trees, xr.DataTree)  # a tree maps names to its groups
-    if not named or not trees or not all(isinstance(tree, xr.DataTree) for tree in trees.values()):  # type: ignore[attr-defined]
-        raise ValueError("compare needs fits by name, such as bgmm.compare({'two': tree, 'three': other})")
-    assert isinstance(trees, Mapping)
+    check_fits(trees, 1, "compare needs fits by name, such as bgmm.compare({'two': tree, 'three': other})")
     (first, one), *others = trees.items()
+    check_same_features(trees, first)
     for name, tree in others:
-        if features_of(tree) != features_of(one):
-            raise ValueError(
-                f"fit '{name}' has the features {', '.join(features_of(tree))}, and '{first}' has {', '.join(features_of(one))}"
-            )
         if not _same_rows(tree, one):
             raise ValueError(f"fits '{first}' and '{name}' are of different rows or weights; compare fits of the same data")
 
@@ -96,6 +88,6 @@ def _rows_of(tree: xr.DataTree) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     if "observed_data" in tree.children:
         found |= {str(name): values.to_numpy() for name, values in tree["observed_data"].data_vars.items()}
-    if "constant_data" in tree.children and "observation_weights" in tree["constant_data"]:
-        found["observation weights"] = tree["constant_data"]["observation_weights"].to_numpy()
+    if (weights := observation_weights(tree)) is not None:
+        found["observation weights"] = weights
     return found | ({"number of rows": np.array(about(tree)["n_rows"])} if "n_rows" in about(tree) else {})

@@ -13,7 +13,16 @@ from bgmm.core.precision import in_float64
 from bgmm.posterior.evaluate import at_rows, each_draw
 from bgmm.posterior.relabel import relabelled
 from bgmm.tree.question import of_tree
-from bgmm.tree.read import has_mixtures, observed, occupied_of, parameters, posterior_of, with_about, with_groups
+from bgmm.tree.read import (
+    has_mixtures,
+    observation_weights,
+    observed,
+    occupied_of,
+    parameters,
+    posterior_of,
+    with_about,
+    with_groups,
+)
 
 
 @of_tree
@@ -79,8 +88,8 @@ def _occupied_probabilities(tree: xr.DataTree) -> Float[np.ndarray, " k"]:
     if occupied is not None:
         return occupied.mean((0, 1))
     rows = observed(tree)
-    if "constant_data" in tree.children and "observation_weights" in tree["constant_data"]:
-        rows = rows[tree["constant_data"]["observation_weights"].to_numpy() > 0]
+    if (weights := observation_weights(tree)) is not None:
+        rows = rows[weights > 0]
     mixture, scaling = parameters(tree)
     return each_draw(_occupied_probabilities_of_draw, at_rows(mixture, scaling, rows)).mean(0)
 

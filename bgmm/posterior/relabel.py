@@ -21,7 +21,6 @@ from bgmm.tree.read import about, features_of, has_mixtures, held_assignments, m
 
 
 @of_tree
-@in_float64
 def relabel(tree: xr.DataTree, *, order: str = "weights") -> xr.DataTree:
     """The tree with consistent cluster numbers, so that posterior summaries and R-hat of each cluster are meaningful.
 
@@ -46,6 +45,7 @@ def relabel(tree: xr.DataTree, *, order: str = "weights") -> xr.DataTree:
     return _aligned(tree, order)
 
 
+@in_float64
 def _aligned(tree: xr.DataTree, order: str, max_rows: int | None = None) -> xr.DataTree:
     """The relabelled tree; ``max_rows`` of the data are compared, by default as many as are worth it."""
     mixed = has_mixtures(tree)
@@ -76,7 +76,7 @@ def _aligned(tree: xr.DataTree, order: str, max_rows: int | None = None) -> xr.D
 
 def relabelled(tree: xr.DataTree, *, max_rows: int | None = None) -> xr.DataTree:
     """The tree itself if it has been relabelled, else ``relabel(tree)``, with the draws aligned on at most so many rows."""
-    return tree if "relabelled" in about(tree) else in_float64(_aligned)(tree, "weights", max_rows)
+    return tree if "relabelled" in about(tree) else _aligned(tree, "weights", max_rows)
 
 
 def _index_in_tree(alignment: Alignment, memberships: Memberships) -> Int[np.ndarray, "s m"]:

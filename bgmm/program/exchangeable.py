@@ -30,12 +30,18 @@ def exchangeable_sites(target: Target) -> tuple[str, ...]:
     if target.model is not None:
         alike = not target.not_alike and target.weights_prior.exchangeable
         return (*(name for name, _ in target.component_sites), "weights") if alike else ()
-    names = [name for name, shape in target.layout if shape[:1] == (k,) or shape == (k - 1,)]
+    names = _candidates(target)
     if not names or len(names) > _MOST_SITES:
         return ()
     sets = np.array(sorted(product((True, False), repeat=len(names)), key=sum, reverse=True)[:-1])
     chosen = sets[np.asarray(_are_symmetries(target, sets))]
     return tuple(name for name, one in zip(names, chosen[0], strict=True) if one) if len(chosen) else ()
+
+
+def _candidates(target: Target) -> list[str]:
+    """Sites of another program that may follow the order, by their shapes."""
+    k = target.n_components
+    return [name for name, shape in target.layout if shape[:1] == (k,) or shape == (k - 1,)]
 
 
 def permuted(
@@ -71,7 +77,7 @@ def _are_symmetries(target: Target, sets: Bool[Array, "s sites"]) -> Bool[Array,
     z = jnp.asarray(0.3 * rng.normal(size=target.n_dim))
     grid = jnp.asarray(rng.normal(size=(target.rows.n_features, 5)))
     orders = jnp.asarray(np.stack([np.roll(np.arange(k), 1), np.concatenate([[1, 0], np.arange(2, k)])]))
-    names = [name for name, shape in target.layout if shape[:1] == (k,) or shape == (k - 1,)]
+    names = _candidates(target)
 
     def at(z):
         traced = target.trace(z)

@@ -175,6 +175,36 @@ def observed(tree: xr.DataTree) -> np.ndarray:
     return np.stack([group[name].to_numpy() for name in features_of(tree)], axis=1)
 
 
+def observation_weights(tree: xr.DataTree) -> np.ndarray | None:
+    """The weights of the rows that the tree was fitted to, where it holds any."""
+    if "constant_data" not in tree.children or "observation_weights" not in tree["constant_data"]:
+        return None
+    return tree["constant_data"]["observation_weights"].to_numpy()
+
+
+def n_draws(tree: xr.DataTree) -> int:
+    """Draws of the mixture in all chains; one for a mode."""
+    sizes = mixtures_of(tree).sizes
+    return sizes["chain"] * sizes["draw"]
+
+
+def check_fits(trees: object, least: int, sentence: str) -> None:
+    """Require at least so many trees by name, else raise an error with the sentence."""
+    named = isinstance(trees, Mapping) and not isinstance(trees, xr.DataTree)  # a tree maps names to its groups
+    if not named or not all(isinstance(tree, xr.DataTree) for tree in trees.values()) or len(trees) < least:  # type: ignore[attr-defined, arg-type]
+        raise ValueError(sentence)
+
+
+def check_same_features(trees: Mapping[str, xr.DataTree], reference: str) -> None:
+    """Require that all fits have the features of the one with this name."""
+    features = features_of(trees[reference])
+    for name, tree in trees.items():
+        if features_of(tree) != features:
+            raise ValueError(
+                f"fit '{name}' has the features {', '.join(features_of(tree))}, and '{reference}' has {', '.join(features)}"
+            )
+
+
 def observed_labels(tree: xr.DataTree) -> np.ndarray | None:
     """The labels of the rows that the tree was fitted to, where it holds any."""
     rows = tree["observed_data"] if "observed_data" in tree.children else held_assignments(tree)

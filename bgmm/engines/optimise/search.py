@@ -120,7 +120,7 @@ def _explored(
     """
     optima = _ascend(target, objective, _begin(target, objective, guesses), spent=11)
     modes = distinct(heights(optima), ~np.asarray(optima.collapsed), apart=apart)
-    if not moves or len(modes) == 1 or target.n_components < 3:
+    if not moves or len(modes) == 1 or target.n_components < 3:  # of two that are merged, none is left to split
         return optima
     sketch = sketch_of(target.rows, target.structure, rng=rng)
     optima = jax.device_get(optima)

@@ -94,12 +94,10 @@ def _complete(rows: InMemory, weights: Float[np.ndarray, " n"]) -> Float[np.ndar
 
 
 def improved(sketch: Sketch, mixture: Mixture) -> Mixture | None:
-    """The Gaussians that rounds of moves lead to from a mixture of any family; None where no move gains."""
-    k, found = len(mixture.log_weights), None
-    if k < 3:  # nothing is left to split when two are merged
-        return None
+    """The Gaussians that rounds of moves lead to from at least three components of any family; None where no move gains."""
+    found = None
     mixture = _judging(sketch, mixture)
-    for _ in range(_CONSTANTS.rounds * k):
+    for _ in range(_CONSTANTS.rounds * len(mixture.log_weights)):
         mixture, value = _em(sketch, mixture)
         for candidate, promise in zip(*_candidates(sketch, mixture), strict=True):
             moved, moved_value = _em(sketch, candidate) if np.isfinite(promise) else (mixture, value)
@@ -146,12 +144,11 @@ def _em(sketch: Sketch, mixture: Mixture) -> tuple[Mixture, Float[Array, ""]]:
     """Some steps of EM, and the log likelihood of the rows after them."""
     T = _statistics(sketch)
 
-    def step(_, carry):
-        log_joint = _eta(carry[0]) @ T
-        r = jax.nn.softmax(log_joint, axis=0) * sketch.weights
-        return _fitted(sketch, T @ r.T), logsumexp(log_joint, axis=0) @ sketch.weights
+    def step(_, mixture):
+        r = jax.nn.softmax(_eta(mixture) @ T, axis=0) * sketch.weights
+        return _fitted(sketch, T @ r.T)
 
-    mixture, _ = jax.lax.fori_loop(0, _CONSTANTS.em_steps, step, (mixture, jnp.zeros(())))
+    mixture = jax.lax.fori_loop(0, _CONSTANTS.em_steps, step, mixture)
     return mixture, logsumexp(_eta(mixture) @ T, axis=0) @ sketch.weights
 
 

@@ -19,6 +19,7 @@ from bgmm.engines.variational.draws import WORTH, Weighted, resampled
 from bgmm.engines.variational.occupied import draws_over_occupied
 from bgmm.program.target import Target
 
+MORE_MODES = "look for more modes with n_starts"  # a remedy
 _MAX_PARAMETERS = 1500  # a dense covariance of more is not affordable
 
 
