@@ -27,7 +27,7 @@ from bgmm.posterior.agreement import matched
 from bgmm.posterior.answers import Answers
 from bgmm.tree.read import observed
 
-ENGINES = {"laplace": bgmm.Laplace(), "vi": bgmm.VI(), "nuts": bgmm.NUTS()}
+ENGINES = {"laplace": bgmm.Laplace(), "vi": bgmm.VI(), "nuts": bgmm.NUTS(n_draws=1000, stop_early=False)}
 GROUPS = ("weights", "means", "log scales", "correlations")
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
     lines = []
     for problem, (x, k, n_draws) in problems().items():
-        exact, _ = fitted(models.finite(k), x, bgmm.Gibbs(n_draws=n_draws), seed=100)
+        exact, _ = fitted(models.finite(k), x, bgmm.Gibbs(n_draws=n_draws, stop_early=False), seed=100)
         for name, engine in ENGINES.items():
             fitted(models.finite(k), x, engine, seed=1)
             tree, seconds = fitted(models.finite(k), x, engine, seed=1)

@@ -28,7 +28,7 @@ FILE = Path(__file__).parent.parent / "build" / "benchmarks" / "coverage.jsonl"
 K = 3
 MODEL = models.finite(K, mean_scale=1.0, recording_step=0.0)
 POINTS = {1: [[-1.0], [0.0], [1.0]], 2: [[0.0, 0.0], [1.0, 0.0], [-1.0, 1.0]]}
-ENGINES = {"laplace": bgmm.Laplace(), "vi": bgmm.VI(), "nuts": bgmm.NUTS()}
+ENGINES = {"laplace": bgmm.Laplace(), "vi": bgmm.VI(), "nuts": bgmm.NUTS(n_draws=1000, stop_early=False)}
 KEPT = ("elbo", "log_evidence", "log_evidence_error", "k_hat", "effective_share", "effective_draws", "n_evaluations")
 
 

@@ -32,7 +32,7 @@ def galaxies() -> None:
     weights = models.RandomK(models.Uniform(), concentration=1.0, dynamic=False, max_components=30)
     model = models.Mixture(weights, RichardsonGreen((low + high) / 2, high - low))
     started = time.perf_counter()
-    settings = bgmm.Gibbs(n_draws=4000)
+    settings = bgmm.Gibbs(n_draws=4000, stop_early=False)
     tree = bgmm.fit(model, x, engine=settings, standardise=False, seed=0, log_likelihood=False)
     k = tree["posterior"]["n_components"].to_numpy().astype(float)
     seconds = time.perf_counter() - started
@@ -49,7 +49,7 @@ def chains() -> None:
     cases |= {f"simulated, D = {d}": simulated(300, d, 3, spread=2.0) for d in (2, 5, 10)}
     for name, x in cases.items():
         started = time.perf_counter()
-        settings = bgmm.Gibbs(n_chains=5)
+        settings = bgmm.Gibbs(n_draws=1000, n_chains=5, stop_early=False)
         tree = bgmm.fit(models.random_k(), x, engine=settings, seed=1, log_likelihood=False)
         k_plus = tree["posterior"]["n_occupied"].to_numpy()
         likely = ", ".join(f"{k}: {np.mean(k_plus == k):.2f}" for k in np.unique(k_plus) if np.mean(k_plus == k) > 0.005)
@@ -66,7 +66,7 @@ def speed() -> None:
         for told, options in {"every sweep a draw, no moves": {"sweeps_per_draw": 1, "split_merge": 0}, "defaults": {}}.items():
             found = []
             for n_draws in (1000, 1000, 11_000):  # the first compiles
-                settings = bgmm.Gibbs(n_draws=n_draws, **options)
+                settings = bgmm.Gibbs(n_draws=n_draws, stop_early=False, **options)
                 wall, cpu = time.perf_counter(), time.process_time()
                 tree = bgmm.fit(models.finite(k), x, engine=settings, seed=0, log_likelihood=False)
                 found.append((time.perf_counter() - wall, time.process_time() - cpu))
@@ -86,7 +86,7 @@ def priors() -> None:
 
     for name, x, truth in _with_groups():
         started = time.perf_counter()
-        settings = bgmm.Gibbs(n_draws=400, n_warmup=300)
+        settings = bgmm.Gibbs(n_draws=400, n_warmup=300, stop_early=False)
         tree = bgmm.fit(models.random_k(), x, engine=settings, seed=0, log_likelihood=False)
         k_plus = tree["posterior"]["n_occupied"].to_numpy().astype(float)
         c = bgmm.partition(tree, seed=0)["assignments"].to_numpy()

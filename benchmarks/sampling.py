@@ -84,14 +84,14 @@ def bgmm_nuts(x, k, warmup, draws, seed):
     """bgmm.fit with NUTS: restarts, modes, Laplace frames and chains."""
     import bgmm
 
-    return _bgmm(bgmm.NUTS(n_draws=draws, n_warmup=warmup, n_chains=CHAINS), x, k, seed)
+    return _bgmm(bgmm.NUTS(n_draws=draws, n_warmup=warmup, n_chains=CHAINS, stop_early=False), x, k, seed)
 
 
 def bgmm_gibbs(x, k, warmup, draws, seed):
     """bgmm.fit with Gibbs: dispersed starts and chains."""
     import bgmm
 
-    return _bgmm(bgmm.Gibbs(n_draws=draws, n_warmup=warmup, n_chains=CHAINS), x, k, seed)
+    return _bgmm(bgmm.Gibbs(n_draws=draws, n_warmup=warmup, n_chains=CHAINS, stop_early=False), x, k, seed)
 
 
 def _bgmm(engine, x, k, seed):

@@ -36,10 +36,10 @@ def faithful():
 
 @pytest.fixture(scope="session")
 def faithful_tree(faithful):
-    """Old Faithful by NUTS, two components, all settings at their defaults."""
+    """Old Faithful, two components, all settings at their defaults: by NUTS, see tests/engines/test_chains.py."""
     import bgmm
 
-    return bgmm.fit(bgmm.models.finite(2), faithful, engine="nuts", seed=1)
+    return bgmm.fit(bgmm.models.finite(2), faithful, seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,9 @@ def test_one_attribute_says_how_the_tree_was_made(faithful_tree):
     about = json.loads(faithful_tree.attrs["bgmm"])
     assert about["engine"] == "NUTS"
     assert about["seed"] == 1
-    assert about["settings"]["n_draws"] == 1000
+    assert about["settings"]["n_draws"] == 2000
+    n_draws = faithful_tree["posterior"].sizes["draw"]
+    assert f"stopped after {n_draws} of at most 2000 draws" in about["stopped"]
     assert "n_components=2" in about["model"]
     assert {"bgmm", "jax", "numpyro", "arviz"} <= set(about["versions"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -29,6 +30,11 @@ class Draws:
     stats: dict[str, np.ndarray] = field(default_factory=dict)  # (chain, draw), or as ``dims`` says
     dims: dict[str, list[str]] = field(default_factory=dict)  # of the statistics that are not one number a draw
     warnings: list[str] = field(default_factory=list)  # one sentence each
+    stopped: str = ""  # a sentence, where a sampler stopped before it had to
+    engine: Engine | None = None  # that made the draws, where another one chose it
+
+
+type Enough = Callable[[Draws], bool]  # whether the draws so far can be trusted, so that a sampler may stop
 
 
 @runtime_checkable
@@ -38,8 +44,8 @@ class Engine(Protocol):
     def refuses(self, target: Target, start: object = None) -> str | None:
         """Why the engine cannot fit this target from this start, or None; ``fit`` adds which engines can."""
 
-    def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
-        """Fit the target, beginning at ``start`` where it is given."""
+    def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
+        """Fit the target, beginning at ``start`` where it is given; a sampler may stop when its draws are ``enough``."""
 
 
 def needs_given_k(engine: Engine, target: Target) -> str | None:

@@ -16,7 +16,7 @@ ENGINES: Mapping[str, tuple[str, str]] = {  # module and class of the settings
     "nuts": ("bgmm.engines.nuts", "NUTS"),
     "vi": ("bgmm.engines.vi", "VI"),
 }
-BEST_FIRST = ("gibbs", "nuts")  # the first of these that does not refuse a model is its own best engine
+EXACT = ("nuts", "gibbs")  # whose draws are of the posterior itself
 
 
 def engine_named(name: str) -> Engine:

@@ -23,7 +23,7 @@ from jaxtyping import Array
 from bgmm.core.checks import check_choice, check_count, check_positive
 from bgmm.core.components import Mixture
 from bgmm.core.options import named_options
-from bgmm.engines.base import Draws, from_unconstrained, needs_given_k
+from bgmm.engines.base import Draws, Enough, from_unconstrained, needs_given_k
 from bgmm.engines.optimise.modes import share_moved
 from bgmm.engines.optimise.objective import Objective, Optimum
 from bgmm.engines.optimise.search import distinct, heights, search
@@ -66,7 +66,7 @@ class EM:
         """A random number of components."""
         return needs_given_k(self, target)
 
-    def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
+    def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
         """One draw: the best of the restarts, or of the one start that is given."""
         n_rows = target.rows.total_weight
         if self.prior:

@@ -18,7 +18,7 @@ from bgmm.core.checks import check_count
 from bgmm.core.components import Mixture
 from bgmm.core.importance import LEAST_DRAWS
 from bgmm.core.options import named_options
-from bgmm.engines.base import Draws
+from bgmm.engines.base import Draws, Enough
 from bgmm.engines.variational.approximate import MORE_MODES, approximate, refusal
 from bgmm.engines.variational.draws import Weighted, weighted_draws
 from bgmm.engines.variational.elbo import laplace_normal
@@ -54,6 +54,6 @@ class Laplace:
         """Weighted draws of the posterior."""
         return weighted_draws(target, laplace_normal, self.n_draws, self.n_starts, key=key, start=start)
 
-    def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
+    def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
         """``n_draws`` draws."""
         return approximate(self, target, key=key, start=start)

@@ -15,16 +15,17 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import hmc
 
-from bgmm.core.checks import check_between, check_count
+from bgmm.core.checks import check_between, check_count, check_flag
 from bgmm.core.components import Mixture
 from bgmm.core.options import named_options
 from bgmm.core.progress import advance as advance_bar
 from bgmm.core.progress import is_shown, note, split_r_hat, stage
-from bgmm.engines.base import Draws, from_unconstrained, needs_given_k
-from bgmm.engines.optimise.modes import find_modes
+from bgmm.engines.base import Draws, Enough, from_unconstrained, needs_given_k
+from bgmm.engines.chains import Chunks, sampled
+from bgmm.engines.optimise.modes import Modes, find_modes
 from bgmm.program.target import Target
 
-_CHUNK = 100  # draws between two steps of the progress bar
+_CHUNK = 50  # draws between two steps of the progress bar
 
 
 @named_options()
@@ -32,45 +33,55 @@ _CHUNK = 100  # draws between two steps of the progress bar
 class NUTS:
     """Settings of NUTS.
 
-    :param n_draws: kept from each chain.
+    :param n_draws: kept from each chain, at most.
     :param n_chains: independent chains, run side by side.
     :param n_warmup: steps of each chain in which the step size and the mass are adapted; not kept.
     :param target_accept: acceptance probability that the step size is adapted to; raise it when there are divergences.
     :param max_tree_depth: at most 2^depth leapfrog steps a draw.
     :param n_starts: restarts among which the modes are sought.
+    :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
+        ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
     """
 
-    n_draws: int = 1000
+    n_draws: int = 2000
     n_chains: int = 4
     n_warmup: int = 500
     target_accept: float = 0.8
     max_tree_depth: int = 10
     n_starts: int = 16
+    stop_early: bool = True
 
     def __post_init__(self) -> None:
         for name in ("n_draws", "n_chains", "n_warmup", "max_tree_depth", "n_starts"):
             check_count(name, getattr(self, name))
         check_between("target_accept", self.target_accept, 0.0, 1.0)
+        check_flag("stop_early", self.stop_early)
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """A random number of components."""
         return needs_given_k(self, target)
 
-    def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
-        """``n_chains`` x ``n_draws`` draws of the posterior."""
-        key_modes, key_chains, key_sample = jax.random.split(key, 3)
+    def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
+        """At most ``n_chains`` x ``n_draws`` draws of the posterior."""
+        key_modes, key_run = jax.random.split(key)
         target, modes = find_modes(target, self.n_starts, key=key_modes, start=start)
+        return self.run_from(target, modes, key=key_run, enough=enough)
+
+    def run_from(self, target: Target, modes: Modes, *, key: Array, enough: Enough | None = None) -> Draws:
+        """Draws by chains that begin at modes, chosen by their masses."""
+        key_chains, key_sample = jax.random.split(key)
         chosen = np.asarray(jax.random.choice(key_chains, len(modes.mass), (self.n_chains,), p=jnp.asarray(modes.mass)))
-        z, stats = sample_from(target, self, modes.z[chosen], modes.factor[chosen], key=key_sample)
-        mixture, sites, log_prior = from_unconstrained(target, z)
-        stats |= {
-            "mode": chosen,
-            "mode_log_posterior": modes.log_posterior,
-            "mode_mass": modes.mass,
-            "mode_starts": modes.n_found,
-        }
-        dims = {"mode": ["chain"]} | {f"mode_{name}": ["mode_rank"] for name in ("log_posterior", "mass", "starts")}
-        return Draws("chains", mixture, sites, log_prior, stats, dims, self._warnings(stats))
+
+        def described(part) -> Draws:
+            z, stats = part
+            mixture, sites, log_prior = from_unconstrained(target, z)
+            of_modes = {"log_posterior": modes.log_posterior, "mass": modes.mass, "starts": modes.n_found}
+            stats = stats | {"mode": chosen} | {f"mode_{name}": value for name, value in of_modes.items()}
+            dims = {"mode": ["chain"]} | {f"mode_{name}": ["mode_rank"] for name in of_modes}
+            return Draws("chains", mixture, sites, log_prior, stats, dims, self._warnings(stats))
+
+        chains = sample_from(target, self, modes.z[chosen], modes.factor[chosen], key=key_sample)
+        return sampled(chains, self.n_warmup, self.n_draws, described, enough if self.stop_early else None)
 
     def _warnings(self, stats: dict[str, np.ndarray]) -> list[str]:
         warnings = []
@@ -130,21 +141,25 @@ def _kernel(n_warmup: int, target_accept: float, max_tree_depth: int):
 
 def sample_from(
     target: Target, settings: NUTS, z: Float[np.ndarray, "c z"], factor: Float[np.ndarray, "c z z"], *, key: Array
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Run one chain from each mode z (c, D) with its own frame ``factor`` (c, D, D): draws (c, s, D) and their statistics."""
+) -> Chunks:
+    """One chain from each mode z (c, D) with its own frame ``factor`` (c, D, D).
+
+    Yields draws (c, s, D) and their statistics, warm-up first, until ``n_warmup + n_draws`` have come.
+    """
     start, advance = _kernel(settings.n_warmup, settings.target_accept, settings.max_tree_depth)
     frames = (jnp.asarray(z), jnp.asarray(factor))
     n_steps = settings.n_warmup + settings.n_draws
-    chunks: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+    shown: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     with stage(f"{len(z)} chains", total=n_steps, unit="draws"):
         state = start(target, *frames, jax.random.split(key, len(z)))
         for done in range(0, n_steps, _CHUNK):
             state, chunk = advance(state, target, *frames)
-            chunks.append(jax.device_get(chunk))
+            chunk = jax.device_get(chunk)
             advance_bar(min(_CHUNK, n_steps - done))
             if is_shown():
-                note(_so_far(chunks, settings.n_warmup))
-    return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, settings.n_warmup : n_steps], *chunks)
+                shown.append(chunk)
+                note(_so_far(shown, settings.n_warmup))
+            yield chunk
 
 
 def _so_far(chunks: list[tuple[np.ndarray, dict[str, np.ndarray]]], n_warmup: int) -> str:

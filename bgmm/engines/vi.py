@@ -23,8 +23,8 @@ from bgmm.core.checks import check_count, check_flag, check_positive
 from bgmm.core.components import Mixture
 from bgmm.core.importance import LEAST_DRAWS
 from bgmm.core.options import named_options
-from bgmm.engines.base import Draws
-from bgmm.engines.variational.approximate import MORE_MODES, approximate, leaves_empty, refusal
+from bgmm.engines.base import Draws, Enough
+from bgmm.engines.variational.approximate import MORE_MODES, approximate, refusal
 from bgmm.engines.variational.draws import Weighted, weighted_draws
 from bgmm.engines.variational.elbo import best_normal
 from bgmm.engines.variational.guide import guide_draws
@@ -66,7 +66,7 @@ class VI:
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """Too many parameters; and where the prior leaves components empty, what partitions of the rows do not allow."""
-        if self.guide is not None and leaves_empty(target):
+        if self.guide is not None and target.leaves_empty:
             return "a guide is for a given number of components, all of them occupied, and this prior leaves some empty"
         return refusal("VI", target, start)
 
@@ -83,6 +83,6 @@ class VI:
         normal = partial(best_normal, mean_field=self.mean_field)
         return weighted_draws(target, normal, self.n_draws, self.n_starts, key=key, start=start)
 
-    def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
+    def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
         """``n_draws`` draws."""
         return approximate(self, target, key=key, start=start)

@@ -52,7 +52,9 @@ def verdicts(tree: xr.DataTree) -> list[str]:
 
 def verdict_entry(tree: xr.DataTree, verdict: Verdict) -> dict:
     """What ``about`` of a tree remembers of its verdict: the numbers of chains and draws that it is of, and the sentences."""
-    return {"shape": list(_shape(tree)), "passed": verdict.failure is None, "sentences": verdict.sentences}
+    stopped = about(tree).get("stopped")
+    sentences = verdict.sentences + ([] if stopped is None else [stopped])
+    return {"shape": list(_shape(tree)), "passed": verdict.failure is None, "sentences": sentences}
 
 
 def chains_verdict(tree: xr.DataTree) -> Verdict:

@@ -28,6 +28,7 @@ import numpyro
 from jaxtyping import Array, Float
 
 from bgmm.core import kernel
+from bgmm.core.checks import is_number
 from bgmm.core.components import Components, Mixture
 from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians, Linear, converted
@@ -111,6 +112,14 @@ class Target:
         """Prior over the weights of a declared mixture."""
         assert self.model is not None
         return self.model.weights
+
+    @property
+    def leaves_empty(self) -> bool:
+        """Whether the prior of the weights favours empty components, or leaves the number of components open."""
+        if self.not_alike or self.model is None:
+            return False
+        alpha = self.weights_prior.concentration
+        return bool(self.discrete) or self.weights_prior.size_is_bound or (is_number(alpha) and alpha < 1)
 
     @property
     def closed_form(self) -> ClosedForm | None:

@@ -21,6 +21,7 @@ from bgmm import models
 from bgmm.core import kernel
 from bgmm.core.dense import Dense
 from bgmm.core.in_memory import in_memory
+from bgmm.engines.chains import after_warmup
 from bgmm.engines.gibbs import split_merge
 from bgmm.engines.gibbs import sweep as sweeps
 from bgmm.engines.gibbs.draws import describe
@@ -363,7 +364,8 @@ def test_without_the_likelihood_the_default_priors_are_recovered(rng):
     summary = summarise_prior(target, key=jax.random.key(0))
     settings = bgmm.Gibbs(n_draws=4000, n_warmup=300, n_chains=4)
     states = first_states(target, summary, 4, key=jax.random.key(1))
-    found = sample_from(target, summary, settings, states, key=jax.random.key(2), inverse_temperature=0.0)
+    chains = sample_from(target, summary, settings, states, key=jax.random.key(2), inverse_temperature=0.0)
+    (found,) = after_warmup(chains, settings.n_warmup, [settings.n_draws])
     draws = describe(target, found)
     prior = Predictive(model, num_samples=20_000)(jax.random.key(3), np.zeros((12, 2)))
 
@@ -388,28 +390,6 @@ def test_without_the_likelihood_the_default_priors_are_recovered(rng):
     for ours, theirs in zip(found, expected, strict=True):
         error = np.hypot(theirs.std() / np.sqrt(theirs.size), float(az.mcse(ours, method="mean")))
         assert abs(ours.mean() - theirs.mean()) < 4.0 * error
-
-
-def test_the_engine_is_gibbs_unless_the_rows_the_start_or_the_program_ask_for_another(faithful, monkeypatch):
-    class Asked(Exception):  # noqa: N818
-        pass
-
-    def run(settings, target, *, key, start):
-        raise Asked(type(settings).__name__)
-
-    for engine in (bgmm.Gibbs, bgmm.NUTS, bgmm.EM):
-        monkeypatch.setattr(engine, "run", run)
-    few = faithful.to_numpy()
-    for model, options, expected in (
-        (models.finite(2), {}, "Gibbs"),
-        (models.random_k(), {}, "Gibbs"),
-        (models.finite(2), {"weights": np.r_[np.zeros(12), np.ones(260)]}, "Gibbs"),
-        (models.finite(2), {"weights": np.full(272, 0.5)}, "NUTS"),
-        (models.finite(2), {"start": few[:2]}, "NUTS"),
-        (models.Mixture(models.Dirichlet(2)).__call__, {}, "NUTS"),
-    ):
-        with pytest.raises(Asked, match=expected), warnings.catch_warnings(action="ignore"):
-            bgmm.fit(model, few, **options)
 
 
 @dataclass(frozen=True)

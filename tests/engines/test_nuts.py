@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import arviz as az
 import jax
 import jax.numpy as jnp
@@ -77,7 +79,6 @@ def test_iris_chains_that_stay_at_the_mode_agree(iris_tree):
     assert len(at_mode) >= 3
     tree = bgmm.relabel(iris_tree.map_over_datasets(lambda data: data.isel(chain=at_mode, missing_dims="ignore")))
     r_hat, effective = diagnostics(tree, ("weights", "means", "covariances", "scales"))
-    assert tree["posterior"].sizes["draw"] == 1000
     assert r_hat < 1.01
     assert effective > 300
     assert float(iris_tree["sample_stats"]["mode_mass"].sum()) == pytest.approx(1.0)
@@ -143,5 +144,7 @@ def test_equal_seeds_give_equal_trees_and_other_seeds_others(faithful):
 
 
 def test_divergences_and_tree_depth_are_reported(faithful):
-    with pytest.warns(UserWarning, match="maximum tree depth"):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")  # divergences are told of as well
         bgmm.fit(models.finite(2), faithful, engine=bgmm.NUTS(n_draws=20, n_warmup=20, n_starts=2, max_tree_depth=1), seed=0)
+    assert any("maximum tree depth" in str(warning.message) for warning in said)

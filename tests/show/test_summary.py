@@ -32,13 +32,15 @@ def test_chains_that_agree_and_chains_that_do_not_are_told_apart(rng):
 
 def test_summary_of_nuts_tells_of_modes_occupied_components_and_resolution(faithful_tree):
     text = bgmm.summary(faithful_tree)
+    n_draws = faithful_tree["posterior"].sizes["draw"]
     for part in (
-        "272 rows, 2 features; NUTS, 4 x 1000 draws",
+        f"272 rows, 2 features; NUTS, 4 x {n_draws} draws",
         "occupied components: 2 with probability 1.00",
         "found by 16 restarts",
         "means[0, eruption]",
         "resolution of the data: eruption 0.0114, waiting 0.4",
         "The chains agree",
+        f"Sampling stopped after {n_draws} of at most 2000 draws",
     ):
         assert part in text
 

@@ -11,14 +11,15 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from bgmm.core import kernel
-from bgmm.core.checks import check_count, is_number
+from bgmm.core.checks import check_count, check_flag, is_number
 from bgmm.core.components import Mixture
 from bgmm.core.devices import map_on_each
 from bgmm.core.gaussians import Linear
 from bgmm.core.in_memory import InMemory
 from bgmm.core.options import named_options
 from bgmm.core.progress import advance, is_shown, note, split_r_hat, stage
-from bgmm.engines.base import Draws
+from bgmm.engines.base import Draws, Enough
+from bgmm.engines.chains import Chunks, sampled
 from bgmm.engines.gibbs.draws import describe
 from bgmm.engines.gibbs.reference import PriorSummary, summarise_prior
 from bgmm.engines.gibbs.sweep import Record, State, first_tuning, sweep
@@ -46,20 +47,23 @@ CONSTANTS = Constants()
 class Gibbs:
     """Settings of the Gibbs sampler.
 
-    :param n_draws: kept from each chain.
+    :param n_draws: kept from each chain, at most.
     :param n_chains: independent chains, from different numbers of components, spread over the devices.
     :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
         are adapted; not kept.
     :param sweeps_per_draw: sweeps of which the last is kept; by default 10 where the number of components is unknown, else 5.
     :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 3
         where the number of components is unknown, else 1.
+    :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
+        ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
     """
 
-    n_draws: int = 1000
+    n_draws: int = 2000
     n_chains: int = 4
     n_warmup: int = 500
     sweeps_per_draw: int | None = None
     split_merge: int | None = None
+    stop_early: bool = True
 
     def __post_init__(self) -> None:
         for name in ("n_draws", "n_chains", "n_warmup"):
@@ -67,6 +71,7 @@ class Gibbs:
         for name, least in (("sweeps_per_draw", 1), ("split_merge", 0)):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), least=least)
+        check_flag("stop_early", self.stop_early)
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """Components that are not alike or have no sufficient statistics, weights other than 0 and 1, streams, and starts."""
@@ -83,8 +88,8 @@ class Gibbs:
             return "Gibbs assigns whole rows, and weights= has others than 0 and 1; repeat the rows"
         return None
 
-    def run(self, target: Target, *, key: Array, start: Mixture | None = None) -> Draws:
-        """``n_chains`` x ``n_draws`` draws of the posterior."""
+    def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
+        """At most ``n_chains`` x ``n_draws`` draws of the posterior."""
         assert isinstance(target.rows, InMemory)
         # The chains are spread instead of the rows; statistics about the origin need double precision.
         target = replace(target, rows=target.rows.on_one_device().in_double())
@@ -92,7 +97,8 @@ class Gibbs:
         with stage("first states of the chains"):
             prior = summarise_prior(target, key=key_prior)
             states = first_states(target, prior, self.n_chains, key=key_start)
-        return describe(target, sample_from(target, prior, self, states, key=key_run))
+        chains = sample_from(target, prior, self, states, key=key_run)
+        return sampled(chains, self.n_warmup, self.n_draws, partial(describe, target), enough if self.stop_early else None)
 
 
 @partial(jax.jit, static_argnames=("sweeps", "n_tries"))
@@ -124,8 +130,11 @@ def _advance(target, prior, states, tuning, inverse_temperatures, rates, keys, *
 
 def sample_from(
     target: Target, prior: PriorSummary, settings: Gibbs, states: State, *, key: Array, inverse_temperature: float = 1.0
-) -> Record:
-    """Chains from their states (a leading axis), the likelihood raised to a power: records with axes chain and draw."""
+) -> Chunks:
+    """Chains from their states (a leading axis), the likelihood raised to a power.
+
+    Yields records with axes chain and draw, warm-up first, until ``n_warmup + n_draws`` have come.
+    """
     n_chains, n_steps = len(states.k), settings.n_warmup + settings.n_draws
     warm = np.arange(n_steps) / settings.n_warmup
     annealed = CONSTANTS.coolest ** np.clip(1 - warm / CONSTANTS.annealed, 0.0, 1.0)
@@ -136,7 +145,8 @@ def sample_from(
     sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps[bounded]
     n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
     n_tries = n_tries if target.n_components > 1 else 0
-    chunks, size = [], CONSTANTS.chunk
+    size = CONSTANTS.chunk
+    shown: list[Record] = []
     with stage(f"{n_chains} chains", total=n_steps, unit="draws"):
         for done in range(0, n_steps, size):
             pad = (0, max(0, done + size - n_steps))
@@ -145,23 +155,18 @@ def sample_from(
             # from the devices to the host: the first states are not spread, and another placement would compile anew
             states, tuning = jax.device_get((states, tuning))
             (states, tuning), chunk = _advance(target, prior, states, tuning, *of_draws, keys, sweeps=sweeps, n_tries=n_tries)
-            if done + size > settings.n_warmup:
-                chunks.append((done, jax.device_get(chunk)))
+            chunk = jax.device_get(chunk)
             advance(min(size, n_steps - done))
             if is_shown():
-                note(_so_far(chunks, settings.n_warmup))
-    first = settings.n_warmup - chunks[0][0]
-    parts = [chunk for _, chunk in chunks]
-    return jax.tree.map(lambda *a: np.concatenate(a, axis=1)[:, first : first + settings.n_draws], *parts)
+                shown.append(chunk)
+                note(_so_far(shown, settings.n_warmup))
+            yield chunk
 
 
-def _so_far(chunks: list[tuple[int, Record]], n_warmup: int) -> str:
+def _so_far(chunks: list[Record], n_warmup: int) -> str:
     """What the progress says of the draws so far."""
-    if not chunks:
-        return "warm-up"
-    first = max(0, n_warmup - chunks[0][0])
-    k_plus = np.concatenate([chunk.occupied.sum(-1) for _, chunk in chunks], axis=1)[:, first:]
-    log_likelihood = np.concatenate([chunk.log_likelihood for _, chunk in chunks], axis=1)[:, first:]
+    k_plus = np.concatenate([chunk.occupied.sum(-1) for chunk in chunks], axis=1)[:, n_warmup:]
+    log_likelihood = np.concatenate([chunk.log_likelihood for chunk in chunks], axis=1)[:, n_warmup:]
     if not k_plus.size:
         return "warm-up"
     most = np.bincount(k_plus.ravel()).argmax()

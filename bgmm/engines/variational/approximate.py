@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from bgmm.core.checks import is_number, numpy_generator
+from bgmm.core.checks import numpy_generator
 from bgmm.core.components import Mixture
 from bgmm.core.importance import weaknesses
 from bgmm.core.in_memory import InMemory
 from bgmm.engines.base import Draws
-from bgmm.engines.catalogue import BEST_FIRST, engine_named
+from bgmm.engines.catalogue import EXACT, engine_named
 from bgmm.engines.variational.draws import WORTH, Weighted, resampled
 from bgmm.engines.variational.occupied import draws_over_occupied
 from bgmm.program.target import Target
@@ -42,28 +42,20 @@ class Approximation(Protocol):
 def approximate(engine: Approximation, target: Target, *, key: Array, start: Mixture | None) -> Draws:
     """Draws of equal weight by the engine's weighted ones; number by number of components where some may be empty."""
     key_draws, key_chosen = jax.random.split(key)
-    if leaves_empty(target):
+    if target.leaves_empty:
         draws = draws_over_occupied(target, lambda of_m, key_m: engine.weighted(of_m, key=key_m), engine.n_draws, key=key_draws)
     else:
         target, weighted = engine.weighted(target, key=key_draws, start=start)
         draws = resampled(target, weighted, engine.n_draws, rng=numpy_generator(key_chosen))
-    exact = [name for name in BEST_FIRST if engine_named(name).refuses(target, start) is None]
+    exact = [name for name in EXACT if engine_named(name).refuses(target, start) is None]
     remedies = [*([f"use {' or '.join(exact)}"] if exact else []), engine.remedy]
     stats = {name: float(draws.stats[name]) for name in WORTH}
     return replace(draws, warnings=draws.warnings + weaknesses(stats, remedies))
 
 
-def leaves_empty(target: Target) -> bool:
-    """Whether the prior of the weights favours empty components, or leaves the number of components open."""
-    if target.not_alike or target.model is None:
-        return False
-    alpha = target.weights_prior.concentration
-    return bool(target.discrete) or target.weights_prior.size_is_bound or (is_number(alpha) and alpha < 1)
-
-
 def refusal(engine: str, target: Target, start: object) -> str | None:
     """Why weighted draws cannot be made."""
-    if not leaves_empty(target):
+    if not target.leaves_empty:
         if target.n_dim > _MAX_PARAMETERS:
             return f"{engine} needs the covariance of {target.n_dim} parameters, and can hold that of {_MAX_PARAMETERS}"
         return None
