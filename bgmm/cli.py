@@ -42,7 +42,7 @@ Model = Annotated[
 Engine = Annotated[
     Literal[*ENGINES] | None,  # type: ignore[valid-type]
     typer.Option(
-        help="em: one best fit; laplace, vi: fast approximate posterior; gibbs, nuts: exact draws from it [default: nuts or gibbs, which fits]",
+        help="em: best fit; laplace, vi: fast approximate posterior; gibbs, nuts: exact draws from it [default: one of those]",
         show_default=False,
     ),
 ]
