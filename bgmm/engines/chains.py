@@ -17,19 +17,33 @@ _FIRST_LOOK = 250  # draws of each chain
 type Chunks = Generator[Any, None, None]  # pytrees of arrays (chain, draw, ...), draw after draw, warm-up first
 
 
-def sampled(chunks: Chunks, n_warmup: int, n_draws: int, described: Callable[[Any], Draws], enough: Enough | None) -> Draws:
+def sampled(
+    chunks: Chunks,
+    n_warmup: int,
+    n_draws: int,
+    described: Callable[[Any], Draws],
+    enough: Enough | None,
+    otherwise: Callable[[], Chunks | None] | None = None,
+) -> Draws:
     """The draws after warm-up: all ``n_draws``, or the first 250, 500, 1000, ... that are ``enough``.
 
     Each look takes twice the draws of the last, so that few shapes are compiled and few looks bias the last one.
+
+    :param otherwise: asked once, after the first look that is not enough, for better chains, without a warm-up. If there are
+        any, the draws so far are left out.
     """
-    parts = after_warmup(chunks, n_warmup, [*([] if enough is None else _looks(n_draws)), n_draws])
-    with closing(parts):
-        for part in parts:
+    with closing(chunks):
+        for part in after_warmup(chunks, n_warmup, [*([] if enough is None else _looks(n_draws)), n_draws]):
             draws = described(part)
             n = draws.mixture.log_weights.shape[1]
-            if n < n_draws and enough is not None and enough(draws):
+            if n == n_draws or enough is None:
+                break
+            if enough(draws):
                 told = f"Sampling stopped after {n} of at most {n_draws} draws of each chain, when these diagnostics were met."
                 return replace(draws, stopped=told)
+            if otherwise is not None and (better := otherwise()) is not None:
+                return sampled(better, 0, n_draws, described, enough)
+            otherwise = None
     return draws
 
 
@@ -39,15 +53,14 @@ def after_warmup(chunks: Chunks, n_warmup: int, sizes: Iterable[int]) -> Chunks:
     have = -n_warmup
     remaining = iter(sizes)
     size = next(remaining, None)
-    with closing(chunks):
-        for chunk in chunks:
-            n_warm = max(0, -have)
-            have += jax.tree.leaves(chunk)[0].shape[1]
-            if have > 0:
-                kept.append(_between(chunk, n_warm, None))
-            while size is not None and size <= have:
-                yield _between(jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept), 0, size)
-                size = next(remaining, None)
+    for chunk in chunks:
+        n_warm = max(0, -have)
+        have += jax.tree.leaves(chunk)[0].shape[1]
+        if have > 0:
+            kept.append(_between(chunk, n_warm, None))
+        while size is not None and size <= have:
+            yield _between(jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept), 0, size)
+            size = next(remaining, None)
 
 
 def _looks(n_draws: int) -> Iterator[int]:

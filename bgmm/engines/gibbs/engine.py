@@ -21,6 +21,7 @@ from bgmm.core.progress import advance, is_shown, note, split_r_hat, stage
 from bgmm.engines.base import Draws, Enough
 from bgmm.engines.chains import Chunks, sampled
 from bgmm.engines.gibbs.draws import describe
+from bgmm.engines.gibbs.jumps import Jumps
 from bgmm.engines.gibbs.reference import PriorSummary, summarise_prior
 from bgmm.engines.gibbs.sweep import Record, State, first_tuning, sweep
 from bgmm.engines.optimise.starts import SEEDING_ROWS, around, seeds, some_rows
@@ -36,7 +37,8 @@ class Constants:
     annealed: float = 0.5  # share of warm-up in which it rises to one
     sweeps: tuple[int, int] = (5, 10)  # for each draw, with a given number of components and with one that is only bounded
     tries: tuple[int, int] = (1, 3)  # splits and merges in each sweep, likewise
-    chunk: int = 50  # draws between two updates of the progress bar
+    chunk: int = 5  # draws between two updates of the progress bar
+    with_jumps: tuple[int, int] = (1, 1)  # sweeps, and tries in each, of which a chunk of draws has as many between two jumps
 
 
 CONSTANTS = Constants()
@@ -93,16 +95,23 @@ class Gibbs:
         assert isinstance(target.rows, InMemory)
         # The chains are spread instead of the rows; statistics about the origin need double precision.
         target = replace(target, rows=target.rows.on_one_device().in_double())
-        key_prior, key_start, key_run = jax.random.split(key, 3)
+        key_prior, key_start, key_run, key_jumps = jax.random.split(key, 4)
         with stage("first states of the chains"):
             prior = summarise_prior(target, key=key_prior)
             states = first_states(target, prior, self.n_chains, key=key_start)
-        chains = sample_from(target, prior, self, states, key=key_run)
-        return sampled(chains, self.n_warmup, self.n_draws, partial(describe, target), enough if self.stop_early else None)
+        chains = Chains(target, prior, self, states, key=key_run)
+
+        def with_jumps() -> Chunks | None:
+            jumps = Jumps(target, key=key_jumps)
+            return chains.draw(0, self.n_draws, jumps=jumps) if jumps else None
+
+        chunks = chains.draw(self.n_warmup, self.n_draws)
+        described, enough = partial(describe, target), enough if self.stop_early else None
+        return sampled(chunks, self.n_warmup, self.n_draws, described, enough, with_jumps)
 
 
-@partial(jax.jit, static_argnames=("sweeps", "n_tries"))
-def _advance(target, prior, states, tuning, inverse_temperatures, rates, keys, *, sweeps: int, n_tries: int):
+@jax.jit
+def _advance(target, prior, states, tuning, inverse_temperatures, rates, keys, sweeps, n_tries):
     """As many draws of all chains as there are temperatures, each the last of some sweeps."""
 
     def of_chain(chain):
@@ -128,39 +137,59 @@ def _advance(target, prior, states, tuning, inverse_temperatures, rates, keys, *
     return map_on_each(of_chain, (states, tuning, keys))
 
 
-def sample_from(
-    target: Target, prior: PriorSummary, settings: Gibbs, states: State, *, key: Array, inverse_temperature: float = 1.0
-) -> Chunks:
-    """Chains from their states (a leading axis), the likelihood raised to a power.
+class Chains:
+    """Chains of the sampler, which go on where they are."""
 
-    Yields records with axes chain and draw, warm-up first, until ``n_warmup + n_draws`` have come.
-    """
-    n_chains, n_steps = len(states.k), settings.n_warmup + settings.n_draws
-    warm = np.arange(n_steps) / settings.n_warmup
-    annealed = CONSTANTS.coolest ** np.clip(1 - warm / CONSTANTS.annealed, 0.0, 1.0)
-    temperatures = np.where(warm < 1, inverse_temperature * annealed, inverse_temperature)
-    rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
-    tuning = jax.tree.map(lambda a: jnp.stack([a] * n_chains), first_tuning(prior))
-    bounded = target.weights_prior.size_is_bound
-    sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps[bounded]
-    n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
-    n_tries = n_tries if target.n_components > 1 else 0
-    size = CONSTANTS.chunk
-    shown: list[Record] = []
-    with stage(f"{n_chains} chains", total=n_steps, unit="draws"):
-        for done in range(0, n_steps, size):
-            pad = (0, max(0, done + size - n_steps))
-            of_draws = (jnp.asarray(np.pad(a[done : done + size], pad, mode="edge")) for a in (temperatures, rates))
-            keys = jax.random.split(jax.random.fold_in(key, done), n_chains)
-            # from the devices to the host: the first states are not spread, and another placement would compile anew
-            states, tuning = jax.device_get((states, tuning))
-            (states, tuning), chunk = _advance(target, prior, states, tuning, *of_draws, keys, sweeps=sweeps, n_tries=n_tries)
-            chunk = jax.device_get(chunk)
-            advance(min(size, n_steps - done))
-            if is_shown():
-                shown.append(chunk)
-                note(_so_far(shown, settings.n_warmup))
-            yield chunk
+    def __init__(self, target: Target, prior: PriorSummary, settings: Gibbs, states: State, *, key: Array):
+        self._target, self._prior, self._key = target, prior, key
+        self._bounded = target.weights_prior.size_is_bound
+        self._sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps[self._bounded]
+        self._n_tries = CONSTANTS.tries[self._bounded] if settings.split_merge is None else settings.split_merge
+        self._states = states
+        self._tuning = jax.tree.map(lambda a: jnp.stack([a] * len(states.k)), first_tuning(prior))
+
+    def draw(self, n_warmup: int, n_draws: int, *, inverse_temperature: float = 1.0, jumps: Jumps | None = None) -> Chunks:
+        """Records with axes chain and draw, warm-up first, until ``n_warmup + n_draws`` have come.
+
+        :param inverse_temperature: power to which the likelihood is raised after warm-up.
+        :param jumps: of each chain, one before each draw, which then has few sweeps.
+        """
+        size = CONSTANTS.chunk if jumps is None else 1
+        n_chains, n_steps = len(self._states.k), n_warmup + n_draws
+        sweeps, n_tries = (self._sweeps, self._n_tries) if jumps is None else CONSTANTS.with_jumps
+        warm = np.arange(n_steps) / max(n_warmup, 1) + (n_warmup == 0)
+        annealed = CONSTANTS.coolest ** np.clip(1 - warm / CONSTANTS.annealed, 0.0, 1.0)
+        temperatures = np.where(warm < 1, inverse_temperature * annealed, inverse_temperature)
+        rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
+        shown: list[Record] = []
+        with stage(f"{n_chains} chains", total=n_steps, unit="draws"):
+            for done in range(0, n_steps, size):
+                if jumps is not None:
+                    self._states, jumped = jumps.jump(self._states)
+                pad = (0, CONSTANTS.chunk - len(rates[done : done + size]))
+                of_draws = (jnp.asarray(np.pad(a[done : done + size], pad, mode="edge")) for a in (temperatures, rates))
+                self._key, key = jax.random.split(self._key)
+                # from the devices to the host: the first states are not spread, and another placement would compile anew
+                states, tuning = jax.device_get((self._states, self._tuning))
+                (self._states, self._tuning), chunk = _advance(
+                    self._target,
+                    self._prior,
+                    states,
+                    tuning,
+                    *of_draws,
+                    jax.random.split(key, n_chains),
+                    sweeps,
+                    n_tries,
+                )
+                chunk = jax.device_get(chunk)
+                if jumps is not None:  # the last sweep of the chunk is the draw
+                    last = jax.tree.map(lambda a: a[:, -1:], chunk)
+                    chunk = last._replace(jumped=jumped[:, None].astype(float))
+                advance(min(size, n_steps - done))
+                if is_shown():
+                    shown.append(chunk)
+                    note(_so_far(shown, n_warmup))
+                yield chunk
 
 
 def _so_far(chunks: list[Record], n_warmup: int) -> str:

@@ -49,6 +49,7 @@ class Record(NamedTuple):
     log_likelihood: Float[Array, ""]
     acceptance: Float[Array, ""]  # of HMC, over the occupied components
     n_split_merge: Float[Array, ""]  # split-merge moves accepted in the sweep
+    jumped: Float[Array, ""]  # whether a jump was accepted before the sweep
 
 
 def first_tuning(prior: PriorSummary) -> Tuning:
@@ -64,7 +65,7 @@ def sweep(
     tuning: Tuning,
     inverse_temperature: Float[Array, ""],
     rate: Float[Array, ""],
-    n_tries: int,
+    n_tries: Int[Array, ""],
     *,
     key: Array,
 ) -> tuple[State, Tuning, Record]:
@@ -85,16 +86,19 @@ def sweep(
         log_likelihood=complete.log_likelihood + target.log_volume,
         acceptance=jnp.zeros(()),
         n_split_merge=jnp.zeros(()),
+        jumped=jnp.zeros(()),
     )
     alpha = jnp.exp(state.log_alpha)
-    if n_tries:
+    if m > 1:
 
-        def attempt(partition, key):
-            return split_merge(fixed, complete.x, partition, alpha, key=key)
+        def attempt(i, carry):
+            partition, n_accepted = carry
+            partition, accepted = split_merge(fixed, complete.x, partition, alpha, key=jax.random.fold_in(keys["moves"], i))
+            return partition, n_accepted + accepted
 
-        partition, accepted = jax.lax.scan(attempt, partition, jax.random.split(keys["moves"], n_tries))
+        partition, n_accepted = jax.lax.fori_loop(0, n_tries, attempt, (partition, jnp.zeros(())))
         partition, _ = _occupied_first(partition, log_w)
-        record = record._replace(n_split_merge=accepted.sum().astype(float))
+        record = record._replace(n_split_merge=n_accepted)
 
     counts = partition.statistics[:, 0]
     is_occupied = (counts > 0).astype(float)

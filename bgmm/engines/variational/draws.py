@@ -26,7 +26,7 @@ from bgmm.engines.importance.labelling import (
     permute,
     permute_each,
 )
-from bgmm.engines.importance.proposal import Cover, Normals, cover, log_densities
+from bgmm.engines.importance.proposal import Cover, Normals, Proposal, cover, log_densities
 from bgmm.engines.optimise.modes import Modes, find_modes
 from bgmm.engines.variational.density import LogPosterior, error_of, log_posteriors, most_batches, near_modes, rows_for
 from bgmm.engines.variational.elbo import Normal, elbo_of_mixture, n_fixed_draws
@@ -57,6 +57,8 @@ class Weighted(NamedTuple):
     log_ratio: Float[np.ndarray, " s"]  # log p - log q, minus infinity for another labelling
     elbo: float  # of q, in one labelling
     log_n_labellings: float  # log of how many labellings the posterior has, of which one counts here
+    proposal: Proposal | None  # None where its density at other points is not known
+    domain: Domain | None  # of the one labelling; None: the whole space
     stats: dict[str, np.ndarray]  # of the modes
 
     @property
@@ -90,10 +92,10 @@ def weighted_draws(
         covered = cover(target, fitted, inflation=CONSTANTS.inflation, rng=rng)
         if n_rows is None:
             with stage("adapting the proposal, and weighted draws"):
-                z, log_p, log_ratio = _adapted_draws(log_posterior, covered, n_draws, rng=rng)
+                proposal, z, log_p, log_ratio = _adapted_draws(log_posterior, covered, n_draws, rng=rng)
             break
         with stage("weighted draws"):
-            z, log_p, log_ratio, error = _expanded_draws(target, log_posterior, covered, n_draws, rng=rng)
+            proposal, z, log_p, log_ratio, error = _expanded_draws(target, log_posterior, covered, n_draws, rng=rng)
         if n_rows >= target.rows.n_counted or error <= CONSTANTS.max_error:
             break
         n_rows *= 4
@@ -105,11 +107,12 @@ def weighted_draws(
         "n_evaluations": np.array(sum(normal.n_evaluations for normal in normals)),
     }
     elbo = elbo_of_mixture(log_posterior, fitted, covered.domain, rng=rng)
-    return target, Weighted(z, log_p, log_ratio, elbo, log_n_labellings(target, covered.domain), stats)
+    labellings = log_n_labellings(target, covered.domain)
+    return target, Weighted(z, log_p, log_ratio, elbo, labellings, proposal, covered.domain, stats)
 
 
 def _adapted_draws(log_posterior: LogPosterior, covered: Cover, n: int, *, rng: np.random.Generator):
-    """Draws of the proposal once it is adapted, their log posteriors, and log p - log q, minus infinity outside the domain."""
+    """The adapted proposal, its draws, their log posteriors, and log p - log q, minus infinity outside the domain."""
 
     def log_p(z):
         values = np.asarray(log_posteriors(log_posterior, jnp.asarray(z)))
@@ -122,7 +125,7 @@ def _adapted_draws(log_posterior: LogPosterior, covered: Cover, n: int, *, rng: 
         values = log_p(z)
         return z, values, values - log_densities(proposal, z)
 
-    return enough(batch, most_batches(log_posterior.target, n))
+    return proposal, *enough(batch, most_batches(log_posterior.target, n))
 
 
 def _expanded_draws(target: Target, log_posterior: LogPosterior, covered: Cover, n: int, *, rng: np.random.Generator):
@@ -139,7 +142,7 @@ def _expanded_draws(target: Target, log_posterior: LogPosterior, covered: Cover,
 
     mode, at_mode, *draws = enough(batch, most_batches(log_posterior.target, n))
     checked = (jnp.asarray(a[: CONSTANTS.n_checked]) for a in (at_mode, mode))
-    return *draws, error_of(log_posterior, target, *checked)
+    return covered.proposal, *draws, error_of(log_posterior, target, *checked)
 
 
 def enough(batch: Callable[[int], tuple[np.ndarray, ...]], most: int) -> tuple[np.ndarray, ...]:

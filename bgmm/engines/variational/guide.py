@@ -109,7 +109,7 @@ def guide_draws(
     inside = in_domain(target, domain, z)
     stats = {"n_evaluations": np.array(n_steps * _N_PARTICLES)}
     elbo = float(np.mean(log_ratio[inside]) + np.log(inside.mean()))  # of q restricted to the domain
-    return target, Weighted(z, log_p, log_ratio, elbo, log_n_labellings(target, domain), stats)
+    return target, Weighted(z, log_p, log_ratio, elbo, log_n_labellings(target, domain), None, domain, stats)
 
 
 def _constant_sites(target: Target, z: Float[np.ndarray, "s z"]) -> set[str]:

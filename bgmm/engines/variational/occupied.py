@@ -38,8 +38,8 @@ from bgmm.engines.gibbs.sweep import State
 from bgmm.engines.variational.draws import Weighted, with_worth
 from bgmm.program.declare import make_target
 from bgmm.program.family import DeclaredMixture
+from bgmm.program.parts import parts_of
 from bgmm.program.target import Target
-from bgmm.program.trace import unpack
 from bgmm.program.weights import UniformWeights
 from bgmm.program.weights_prior import concentration_prior
 
@@ -78,7 +78,7 @@ def draws_over_occupied(
     for m in range(1, largest + 1):
         key_m, key_counts = jax.random.split(jax.random.fold_in(key_fit, m))
         with stage(f"K+ = {m}{leads}"):
-            of_m, found = weighted(_with_components(target, m), key_m)
+            of_m, found = weighted(with_components(target, m), key_m)
             fits.append(_filled(target, of_m, found, alphas, key=key_counts))
         gaps.append(log_mean(found.log_ratio) - found.elbo)
         log_evidence = np.array([log_mean(fit.log_weights) for fit in fits])
@@ -113,7 +113,7 @@ def _concentrations(target: Target) -> Concentrations:
     return Concentrations(middles, jax.nn.log_softmax(prior.log_prob(jnp.exp(middles)) + middles), edges[1] - edges[0])
 
 
-def _with_components(target: Target, m: int) -> Target:
+def with_components(target: Target, m: int) -> Target:
     """The target of the same components, m of them with uniform weights."""
     model: DeclaredMixture = replace(target.model, weights=UniformWeights(m))  # type: ignore[type-var, assignment]
     some_rows, recording_step = (np.asarray(a) for a in target.arguments)
@@ -129,17 +129,8 @@ def _filled(target: Target, of_m: Target, found: Weighted, alphas: Concentration
     uniform = np.asarray(jax.vmap(lambda n: of_m.weights_prior.log_partition(n, jnp.ones(()), jnp.array(n.shape[0])))(counts))
     log_ratio = logsumexp(joint.reshape(len(joint), -1), axis=1) - uniform
     log_w = np.where((counts > 0).all(1), found.log_ratio + found.log_n_labellings + log_ratio, -np.inf)
-    z, h = _parts(of_m, found.z)
+    z, h = (np.asarray(a) for a in parts_of(of_m, found.z))
     return Filled(log_w, np.pad(z, ((0, 0), (0, target.n_components - z.shape[1]), (0, 0))), h, padded)
-
-
-def _parts(target: Target, z: Float[np.ndarray, "s z"]) -> tuple[Float[np.ndarray, "s k q"], Float[np.ndarray, "s h"]]:
-    """Parameters component by component, and shared ones."""
-    k = target.n_components
-    sites = jax.vmap(lambda z: unpack(target.layout, z))(jnp.asarray(z))
-    each = [np.asarray(sites[name]).reshape(len(z), k, -1) for name, _ in target.component_sites]
-    shared = [np.asarray(sites[name]).reshape(len(z), -1) for name, _ in target.shared_sites]
-    return np.concatenate(each, axis=2), np.concatenate([*shared, np.zeros((len(z), 0))], axis=1)
 
 
 @jax.jit
