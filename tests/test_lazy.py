@@ -69,11 +69,13 @@ print(json.dumps([said, sorted({name.partition(".")[0] for name in sys.modules})
 """
 
 
-def said_by(program: str):
+def said_by(program: str, *arguments: str):
     """The last line that a fresh interpreter prints, which is JSON."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    kept = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+    environment = {name: value for name, value in os.environ.items() if name == kept or not name.startswith("JAX_")}
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(CACHE), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    command = [sys.executable, "-c", program, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout.splitlines()[-1])
 

@@ -129,8 +129,8 @@ import numpy as np, bgmm
 x = np.column_stack([np.random.default_rng(1).normal(size=30), np.full(30, 7.0)])
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    bgmm.fit(bgmm.models.finite(3), x, bgmm.EM(n_starts=1, max_steps=1, prior=False))
-    bgmm.fit(bgmm.models.finite(1), [["a", v] for v in x[:, 0]], bgmm.EM(n_starts=1))
+    for rows in (x, [["a", *row] for row in x]):
+        bgmm.fit(bgmm.models.finite(3), rows, bgmm.EM(n_starts=1, max_steps=1, prior=False))
 print(json.dumps([warning.filename for warning in caught if "bgmm" in str(warning.filename) or warning.filename == "<string>"]))
 """
 

@@ -90,7 +90,8 @@ class InMemory(Rows):
     def take(self, places):
         """The rows in these places, NaN where values are missing."""
         b = self.x.shape[2]
-        x = np.asarray(self.x[places // b, :, places % b])
+        few = self.n_places <= _SMALL[-1]  # gathered on the host, where nothing is compiled
+        x = np.asarray((np.asarray(self.x) if few else self.x)[places // b, :, places % b])
         if self.observed is None:
             return x
         return np.where(np.asarray(self.observed)[np.asarray(self.pattern)[places // b]], x, np.nan)

@@ -62,8 +62,7 @@ class Curvature(NamedTuple):
         sy, yy = self.s @ self.y.T, self.y @ self.y.T
         unused = jnp.diagonal(yy) == 0
         R = jnp.triu(sy) + jnp.diag(unused.astype(g.dtype))
-        shrink = jnp.minimum(1.0, first_step / jnp.maximum(jnp.linalg.norm(g), jnp.finfo(g.dtype).tiny))
-        scale = jnp.where(unused[-1], shrink, sy[-1, -1] / jnp.where(unused[-1], 1.0, yy[-1, -1]))
+        scale = jnp.where(unused[-1], _shrink(g, first_step), sy[-1, -1] / jnp.where(unused[-1], 1.0, yy[-1, -1]))
         p = solve_triangular(R, self.s @ g)
         q = solve_triangular(R, jnp.diagonal(sy) * p + scale * (yy @ p - self.y @ g), trans=1)
         return scale * (g - p @ self.y) + q @ self.s
@@ -160,7 +159,7 @@ def minimise(
         )
         after_reset = after_rejected._replace(
             curvature=none,
-            direction=none.inverse_hessian_times(point.gradient, first_step),
+            direction=_shrink(point.gradient, first_step) * point.gradient,
             length=jnp.ones(()),
             n_shorter=jnp.array(0),
         )
@@ -183,6 +182,11 @@ def minimise(
     )
     search = jax.lax.while_loop(unfinished, step, start)
     return Minimum(*search.point, search.left, (search.left <= tolerance) | search.stopped, search.n_evaluations)
+
+
+def _shrink(g: Float[Array, " z"], first_step: float) -> Float[Array, ""]:
+    """The largest factor, at most one, that scales g to a length of at most ``first_step``."""
+    return jnp.minimum(1.0, first_step / jnp.maximum(jnp.linalg.norm(g), jnp.finfo(g.dtype).tiny))
 
 
 def _where(condition: Bool[Array, ""], one, other):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -69,6 +68,6 @@ def from_unconstrained(target: Target, z: Float[AnyArray, "c s z"]) -> tuple[Mix
 
     Sites of a declared mixture that the mixture shows in the user's units are left out.
     """
-    described = _describe(target, jnp.asarray(z).reshape(-1, z.shape[-1]))
+    described = _describe(target, np.asarray(z).reshape(-1, z.shape[-1]))
     mixture, sites, log_prior = jax.tree.map(lambda a: np.asarray(a).reshape(*z.shape[:2], *a.shape[1:]), described)
     return mixture, {name: value for name, value in sites.items() if name not in target.hidden}, log_prior

@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -68,9 +67,9 @@ class EM:
 
     def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
         """One draw: the best of the restarts, or of the one start that is given."""
-        n_rows = target.rows.total_weight
+        n_rows = float(target.rows.total_weight)
         if self.prior:
-            target = replace(target, least_weight=jnp.asarray(_LEAST_ROWS / n_rows))
+            target = replace(target, least_weight=jax.device_put(np.array(_LEAST_ROWS / n_rows)))
         objective = Objective(prior=self.prior, max_steps=self.max_steps, tolerance=self.tolerance)
         key_guess, key_search = jax.random.split(key)
         guesses = first_guesses(target, self.n_starts, self.starts, start, key=key_guess)
@@ -85,7 +84,7 @@ class EM:
             "gradient_norm": found.gradient_norm[None, None],
             "n_passes": found.n_passes[None, None],
             "converged": found.converged[None, None],
-            "n_emptied": np.sum(float(n_rows) * np.exp(found.mixture.log_weights) < _EMPTIED * _LEAST_ROWS)[None, None],
+            "n_emptied": np.sum(n_rows * np.exp(found.mixture.log_weights) < _EMPTIED * _LEAST_ROWS)[None, None],
             "start_objective": np.asarray(optima.objective),
             "start_collapsed": np.asarray(optima.collapsed),
             "mode_log_posterior": np.array([height[mode[0]] for mode in modes]),
@@ -97,7 +96,7 @@ class EM:
         if objective.is_closed_form(target):
             mixture = jax.tree.map(lambda a: a[None, None], found.mixture)
             return Draws("mode", mixture, {}, None, stats, dims, self._warnings(found))
-        mixture, sites, log_prior = from_unconstrained(target, jnp.asarray(found.z)[None, None])
+        mixture, sites, log_prior = from_unconstrained(target, found.z[None, None])
         return Draws("mode", mixture, sites, log_prior, stats, dims, self._warnings(found))
 
     def _warnings(self, found: Optimum) -> list[str]:

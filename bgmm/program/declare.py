@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from numpyro.distributions import constraints
 from bgmm.core.components import Components, Mixture
 from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians
+from bgmm.core.one_off import one_off
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.program.distributions import ComponentMixture
@@ -48,7 +50,7 @@ def make_target(
     :param recording_step: of each feature in the program's units, the second argument of a program that takes it.
     :raises ValueError: in one sentence, when the program is no mixture with continuous sites.
     """
-    arguments = tuple(jnp.asarray(a) for a in ((some_rows,) if recording_step is None else (some_rows, recording_step)))
+    arguments = jax.device_put((some_rows,) if recording_step is None else (some_rows, recording_step))
     model = program if isinstance(program, DeclaredMixture) else None
     discrete = ("n_components",) if model is not None and k_is_random(model.weights) else ()
     layout, n_components, structure = read_trace(
@@ -58,9 +60,9 @@ def make_target(
     target = Target(
         arguments=arguments,
         rows=rows,
-        scaling=None if scaling is None else Scaling(*(jnp.asarray(a) for a in scaling)),
-        log_volume=jnp.asarray(log_volume),
-        least_weight=jnp.zeros(()),
+        scaling=None if scaling is None else jax.device_put(scaling),
+        log_volume=jax.device_put(np.array(log_volume)),
+        least_weight=jax.device_put(np.array(0.0)),
         program=program,
         layout=layout,
         discrete=discrete,
@@ -152,25 +154,20 @@ def _is_correlation(support) -> bool:
     return support is constraints.corr_cholesky or getattr(support, "base_constraint", None) is constraints.corr_cholesky
 
 
-@jax.jit
+@one_off
 def _are_alike(target: Target) -> Bool[Array, ""]:
     """Whether two components declared together are each as declared alone."""
     assert target.model is not None
     rng = np.random.default_rng(0)
     z = jnp.asarray(0.3 * rng.normal(size=(2, target.n_dim_component)))
     h = jnp.asarray(0.3 * rng.normal(size=target.n_dim_shared))
-    each = [target.component(one, h) for one in z]
-    parts = [unpack(target.component_sites, one) for one in z]
-    stacked = {name: jnp.stack([part[name] for part in parts]) for name, _ in target.component_sites}
+    alone = jax.vmap(target.component, (0, None))(z, h)
+    stacked = jax.vmap(partial(unpack, target.component_sites))(z)
     point = Hold(stacked | unpack(target.shared_sites, h))
     with point, numpyro.handlers.seed(rng_seed=0):
         components = target.model.components.declare(2, target.about)
     both = target.in_rows_units(Mixture(jnp.zeros(2), components))
     log_p = sum(point.log_priors.values(), -target.log_shared(h)[0])
-    same = jnp.isclose(log_p, each[0].log_prior + each[1].log_prior)
     grid = jnp.asarray(rng.normal(size=(target.rows.n_features, 5)))
-    joint = both.natural().log_joint(grid)
-    for k, component in enumerate(each):
-        alone = Mixture(jnp.zeros(1), component.components).natural().log_joint(grid)
-        same &= jnp.allclose(joint[k], alone[0])
-    return same
+    log_densities = jax.vmap(lambda one: Mixture(jnp.zeros(1), one).natural().log_joint(grid)[0])(alone.components)
+    return jnp.isclose(log_p, alone.log_prior.sum()) & jnp.allclose(both.natural().log_joint(grid), log_densities)

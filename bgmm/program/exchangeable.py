@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpyro.distributions import biject_to, constraints
 
 from bgmm.core.factor import AnyArray
+from bgmm.core.one_off import one_off
 from bgmm.program.target import Target
 from bgmm.program.trace import unpack
 
@@ -70,7 +71,7 @@ def _reordered(part: Float[Array, "..."], order: Int[AnyArray, " k"]) -> Float[A
     return simplex.inv(simplex(part)[order]) if part.shape == (len(order) - 1,) else part[order]
 
 
-@jax.jit
+@one_off
 def _are_symmetries(target: Target, sets: Bool[Array, "s sites"]) -> Bool[Array, " s"]:
     """Of each set of sites, whether a swap and a cycle of components, which generate all orders, are symmetries."""
     k, rng = target.n_components, np.random.default_rng(0)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax.scipy.special import gammaln
@@ -157,7 +158,7 @@ class SymmetricDirichlet(ABC):
 
 def fixed_number(k: int) -> Float[Array, " k"]:
     """Log prior of 1, 2, ... components when there are k."""
-    return jnp.where(jnp.arange(1, k + 1) == k, 0.0, -jnp.inf)
+    return jax.device_put(np.where(np.arange(1, k + 1) == k, 0.0, -np.inf))
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from bgmm.core import kernel
 from bgmm.core.components import Mixture
 from bgmm.core.factor import LOG_2PI
 from bgmm.core.in_memory import subsample
+from bgmm.core.one_off import one_off_if
 from bgmm.core.progress import note, stage
 from bgmm.engines.importance.labelling import domain_around, permutations_into, permute_each
 from bgmm.engines.optimise.objective import Objective
-from bgmm.engines.optimise.search import distinct, heights, search
+from bgmm.engines.optimise.search import distinct, heights, is_small, search
 from bgmm.engines.optimise.starts import first_guesses
 from bgmm.program.target import Target
 
@@ -78,7 +79,7 @@ def _at_mode(
     return np.linalg.norm(np.linalg.solve(factor, (z[: len(group)] - pivot).T), axis=0) < _SAME
 
 
-@jax.jit
+@one_off_if(is_small)
 def laplace(target: Target, z: Float[Array, " z"]) -> tuple[Float[Array, "z z"], Float[Array, ""]]:
     """H^(-1/2) and log|H| at a mode, flat directions held to a least curvature."""
     curvature, axes = jnp.linalg.eigh(jax.hessian(lambda z: -target.log_posterior(z, jacobian=True))(z))
@@ -91,6 +92,8 @@ def share_moved(target: Target, mixtures: Mixture) -> Float[np.ndarray, " m"]:
 
     Components are matched so that as few rows move as possible (Hungarian algorithm).
     """
+    if len(mixtures.log_weights) == 1:
+        return np.zeros(1)
     rows = subsample(target.rows, _COMPARED, rng=np.random.default_rng(0))
     weights = rows.weights_of(np.arange(rows.n_places))
     few = replace(target, rows=rows)

@@ -84,10 +84,11 @@ def first_point(target: Target, objective: Objective, guess: Mixture) -> Float[A
 
     def step(i, carry):
         n = jnp.where(i == 0, _CONSTANTS.first_evaluations, _CONSTANTS.m_step_evaluations)
-        z, e_step = carry
-        return em_step(target, objective, z, e_step, n)
+        z, mixture = carry
+        z = _m_step(target, objective, z, partial(target.expected, target.e_step(mixture)), n)
+        return z, target.mixture(z)
 
-    return jax.lax.fori_loop(0, _CONSTANTS.n_steps, step, (z, target.e_step(target.like(guess))))[0]
+    return jax.lax.fori_loop(0, _CONSTANTS.n_steps, step, (z, target.like(guess)))[0]  # the E-step is compiled once
 
 
 def em_step(

@@ -26,6 +26,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.hmc import linear
 from bgmm.core.in_memory import InMemory, subsample
 from bgmm.core.lbfgs import minimise
+from bgmm.core.one_off import one_off_if
 from bgmm.core.progress import note, stage
 from bgmm.core.whitened import whitening
 from bgmm.engines.optimise.maximum_likelihood import maximum_likelihood
@@ -118,7 +119,7 @@ def _explored(
 
     That two starts agree is not enough: on the olive oils, seven of ten end in one mode 93 nats below the best.
     """
-    optima = _ascend(target, objective, _begin(target, objective, guesses), spent=11)
+    optima = _ascend(target, objective, _begin(target, objective, guesses), spent=10)
     modes = distinct(heights(optima), ~np.asarray(optima.collapsed), apart=apart)
     if not moves or len(modes) == 1 or target.n_components < 3:  # of two that are merged, none is left to split
         return optima
@@ -130,7 +131,7 @@ def _explored(
         return optima
     n = len(guesses.log_weights)  # as many as before, so that nothing is compiled anew
     again = jax.tree.map(lambda *a: np.stack([a[i % len(moved)] for i in range(n)]), *jax.device_get(moved))
-    further = _ascend(target, objective, _begin(target, objective, again), spent=11)
+    further = _ascend(target, objective, _begin(target, objective, again), spent=10)
     return jax.tree.map(lambda a, b: np.concatenate([a, b[: len(moved)]]), optima, jax.device_get(further))
 
 
@@ -158,14 +159,20 @@ def _ascend(target: Target, objective: Objective, starts, *, spent: int) -> Opti
         return _to_maximum_likelihood(target, objective, starts)
     n, budget = np.full(len(starts), spent), CONSTANTS.round
     while True:
-        optima, ended, promise = _to_posterior_mode(target, objective, starts, jnp.array(min(budget, objective.max_steps)))
+        optima, ended, promise = _to_posterior_mode(target, objective, starts, np.int64(min(budget, objective.max_steps)))
         n = n + np.asarray(optima.n_passes)
-        optima, budget = optima._replace(n_passes=jnp.asarray(n)), 2 * budget
+        optima, budget = optima._replace(n_passes=n), 2 * budget
         note(f"{n.sum()} passes over {target.rows.n_counted} rows")
         hopeless = ~(np.asarray(promise) >= np.nanmax(optima.objective) - CONSTANTS.hopeless)
-        if np.all(ended | hopeless) or n.max() >= objective.max_steps:
+        if np.all(np.asarray(ended) | hopeless) or n.max() >= objective.max_steps:
             return optima
         starts = optima.z
+
+
+def is_small(target: Target) -> bool:
+    """Whether a pass over the rows is short."""
+    numbers = target.rows.n_places * target.n_components
+    return numbers <= CONSTANTS.parallel_numbers and target.n_dim <= CONSTANTS.parallel_parameters
 
 
 def _for_each(target: Target, function: Callable) -> Callable:
@@ -174,14 +181,14 @@ def _for_each(target: Target, function: Callable) -> Callable:
     Where the rows are in memory and not spread over the devices, the starts are.
     """
     rows = target.rows
-    if rows.n_places * target.n_components <= CONSTANTS.parallel_numbers and target.n_dim <= CONSTANTS.parallel_parameters:
+    if is_small(target):
         return jax.vmap(function)
     if not isinstance(rows, InMemory) or rows.devices.n > 1:
         return partial(jax.lax.map, function)
     return partial(devices.map_on_each, function)
 
 
-@partial(jax.jit, static_argnames="objective")
+@one_off_if(is_small, static_argnames="objective")
 def _begin(target: Target, objective: Objective, guesses: Mixture) -> Mixture | Float[Array, "starts z"]:
     """From where to ascend: the guesses themselves for the closed form, else unconstrained points."""
     if objective.is_closed_form(target):

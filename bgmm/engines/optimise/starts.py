@@ -16,6 +16,7 @@ from bgmm.core.dense import Dense
 from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians
 from bgmm.core.in_memory import padded_rows
+from bgmm.core.one_off import one_off
 from bgmm.core.rows import Rows
 from bgmm.core.uncorrelated import Spherical
 from bgmm.program.target import Target
@@ -44,7 +45,7 @@ def first_guesses(target: Target, n_starts: int, starts: str, start: Mixture | N
         labels[counted] = fcluster(linkage(np.asarray(x)[counted], "ward"), target.n_components, "maxclust") - 1
         guess = from_labels(x, weights, jnp.asarray(labels), target.n_components, factor)
         return jax.tree.map(lambda a: a[None], _in_order(guess))
-    return _guesses(x, weights, target.n_components, starts, factor, jax.random.split(key_starts, n_starts))
+    return _guesses(x, weights, target.n_components, starts, factor, key_starts, n_starts)
 
 
 def some_rows(rows: Rows, n: int, *, key: Array) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
@@ -59,18 +60,18 @@ def some_rows(rows: Rows, n: int, *, key: Array) -> tuple[Float[Array, "n d"], F
         places, weights = rows.draw_places(n, rng=rng)
     n_empty = padded_rows(places.size) - places.size
     places, weights = np.pad(places, (0, n_empty), mode="edge"), np.pad(weights, (0, n_empty))
-    return jnp.asarray(np.nan_to_num(rows.take(places)), float), jnp.asarray(weights, float)
+    return jax.device_put((np.nan_to_num(np.asarray(rows.take(places), float)), np.asarray(weights, float)))
 
 
-@partial(jax.jit, static_argnames=("k", "starts", "factor"))
-def _guesses(x, weights, k: int, starts: str, factor: type[Factor], keys: Array) -> Mixture:
+@partial(one_off, static_argnames=("k", "starts", "factor", "n"))
+def _guesses(x, weights, k: int, starts: str, factor: type[Factor], key: Array, n: int) -> Mixture:
     def guess(key):
         if starts == "random":
             return _in_order(from_labels(x, weights, jax.random.randint(key, x.shape[:1], 0, k), k, factor))
         means, distance = seeds(x, weights, k, key=key)
         return _in_order(around(means, distance))
 
-    return jax.vmap(guess)(keys)
+    return jax.vmap(guess)(jax.random.split(key, n))
 
 
 def seeds(x: Float[Array, "n d"], weights: Float[Array, " n"], k: int, *, key: Array) -> tuple[Float[Array, "k d"], Array]:
