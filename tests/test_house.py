@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "prior": {"core", "models", "posterior", "program"},
     "fitting": {"core", "data", "engines", "inputs", "models", "posterior", "prior", "program", "tree"},
     "evidence": {"core", "engines", "fitting", "inputs", "models", "prior", "program"},
+    "estimators": {"core", "engines", "estimators", "fitting", "models", "posterior", "tree"},
     "external_draws": {"core", "data", "posterior", "tree"},
     "cli": {"__init__", "core", "data", "engines", "show", "tree"},
     "__init__": {
