@@ -21,7 +21,7 @@ from jax.scipy.special import betaln, digamma, gammaln
 from jaxtyping import Array, Float
 
 from bgmm.core.components import Mixture
-from bgmm.core.factor import AnyArray, Factor
+from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians
 from bgmm.estimators import ascent
 
@@ -29,12 +29,12 @@ from bgmm.estimators import ascent
 class State(NamedTuple):
     """Parameters of the approximate posterior."""
 
-    concentration: Float[AnyArray, " k"]  # of the Dirichlet, or the first of each Beta
-    second: Float[AnyArray, " k"]  # of each Beta
-    mean_precision: Float[AnyArray, " k"]  # beta
-    means: Float[AnyArray, "k d"]
-    degrees_of_freedom: Float[AnyArray, " l"]  # nu
-    covariances: Float[AnyArray, "l *c"]
+    concentration: Float[Array, " k"]  # of the Dirichlet, or the first of each Beta
+    second: Float[Array, " k"]  # of each Beta
+    mean_precision: Float[Array, " k"]  # beta
+    means: Float[Array, "k d"]
+    degrees_of_freedom: Float[Array, " l"]  # nu
+    covariances: Float[Array, "l *c"]
 
 
 @jax.tree_util.register_dataclass
@@ -62,17 +62,18 @@ class Variational:
 
     def update(self, m: ascent.Moments) -> State:
         """Posterior parameters from the moments of the responsibilities (Bishop 2006, equations 10.57 to 10.63)."""
-        n, k = m.counts, m.counts.size
+        n, xbar, S = (jnp.asarray(a) for a in m)
+        k = n.size
         after = jnp.cumsum(n[::-1])[::-1] - n  # rows of the components that follow
         concentration, second = (1.0 + n, self.concentration + after) if self.sticks else (self.concentration + n, jnp.zeros(k))
         beta = self.mean_precision + n
-        means = (self.mean_precision * self.mean + n[:, None] * m.means) / beta[:, None]
-        spread = jax.vmap(self._product)(m.means - self.mean)
+        means = (self.mean_precision * self.mean + n[:, None] * xbar) / beta[:, None]
+        spread = jax.vmap(self._product)(xbar - self.mean)
         spread = self._per_component(n * self.mean_precision / beta, spread) * spread
         if self.tied:
             n, spread = n.sum(keepdims=True) / k, spread.sum(0, keepdims=True) / k
         nu = self.degrees_of_freedom + n
-        covariances = self.covariance + self._per_component(n, spread) * m.covariances + spread
+        covariances = self.covariance + self._per_component(n, spread) * S + spread
         return State(concentration, second, beta, means, nu, covariances / self._per_component(nu, spread))
 
     def bound(self, state: State, of: ascent.Pass) -> Float[Array, ""]:
@@ -101,10 +102,10 @@ class Variational:
         """sum_i function((nu - i) / 2)."""
         return function(0.5 * (nu[None] - jnp.arange(self.mean.size)[:, None])).sum(0)
 
-    def _product(self, y: Float[AnyArray, " d"]) -> Float[Array, "*c"]:
+    def _product(self, y: Float[Array, " d"]) -> Float[Array, "*c"]:
         """y y' in the structure of the covariances: the covariance of one row whose mean counts as zero."""
         T = self.factor.statistics(y[:, None])[:, 0].at[1 : y.size + 1].set(0.0)
         return self.factor.moments(T)[2]
 
-    def _per_component(self, a: Float[AnyArray, " l"], like: Float[Array, "l *c"]) -> Float[AnyArray, "l ..."]:
+    def _per_component(self, a: Float[Array, " l"], like: Float[Array, "l *c"]) -> Float[Array, "l ..."]:
         return a.reshape(-1, *[1] * (like.ndim - 1))
