@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "external_draws": {"core", "data", "posterior", "tree"},
     "cli": {"__init__", "core", "data", "engines", "show", "tree"},
     "__init__": {
-        *("core", "data", "engines", "evidence", "external_draws", "fitting"),
+        *("core", "data", "engines", "estimators", "evidence", "external_draws", "fitting"),
         *("models", "posterior", "prior", "program", "show", "tree"),
     },
 }

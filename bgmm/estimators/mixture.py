@@ -101,8 +101,6 @@ class BaseMixture(DensityMixin, BaseEstimator):
         x, c = np.asarray(X, np.float64), None
         if sample_weight is not None:
             c = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            if not c.any():
-                raise ValueError("sample_weight must not all be zero")
             x, c = x[c > 0], c[c > 0]
         if len(x) < self.n_components:
             raise ValueError(
