@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from bgmm.core import kernel
@@ -21,6 +22,8 @@ from bgmm.core.gaussians import Gaussians, Linear, moments
 from bgmm.core.rows import Rows
 
 EMPTY = 10 * float(jnp.finfo(jnp.float64).eps)  # added to every count, as scikit-learn does
+
+_REACH = 1e100  # times the means, beyond which rows are moved
 
 
 class Moments(NamedTuple):
@@ -89,6 +92,19 @@ def update[State](algorithm: Algorithm[State], m: Moments) -> State:
 def mixture_of(log_weights, means, covariances, *, factor: type[Factor], tied: bool) -> Mixture:
     """Gaussians from covariances."""
     return Mixture(log_weights, Gaussians(means, jax.vmap(factor.of_covariance)(covariances), tied))
+
+
+def within_reach(
+    x: Float[np.ndarray, "n d"], means: Float[np.ndarray, "k d"]
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
+    """Rows moved towards the origin until no square overflows, and the factor s >= 1 by which each was further out.
+
+    So far out a log density is its quadratic form, in all digits: that of the row is s^2 times that of the moved row, and the
+    memberships are the same.
+    """
+    reach = _REACH * max(1.0, float(np.abs(means).max()))
+    s = np.maximum(np.where(np.isnan(x), 0.0, np.abs(x)).max(1) / reach, 1.0)
+    return x / s[:, None], s
 
 
 @jax.jit

@@ -122,22 +122,23 @@ class BaseMixture(DensityMixin, BaseEstimator):
                 f"warm_start continues {len(self.means_)} components of {self.means_.shape[1]} features; fit a clone"
             )
         rng = check_random_state(self.random_state)
-        best, best_bound, best_bounds, best_n, self.converged_ = None, -np.inf, [], 0, False
+        best, best_bound, best_bounds, best_converged = None, -np.inf, [], False
         for i in range(self.n_init if first else 1):
             if self.verbose:
                 print(f"Initialization {i}")
             state = self._begin(algorithm, completed(x, c), c, rng) if first else self._state()
             state, bounds, converged = self._run(algorithm, state, rows, -np.inf if first else self.lower_bound_)
             if best is None or (bounds and (bounds[-1] > best_bound or best_bound == -np.inf)):
-                best, best_bounds, best_n, self.converged_ = state, bounds, len(bounds), converged
+                best, best_bounds, best_converged = state, bounds, converged
                 best_bound = bounds[-1] if bounds else -np.inf
-        if not self.converged_ and self.max_iter > 0:
+        if not best_converged and self.max_iter > 0:
             warnings.warn(_NOT_CONVERGED, ConvergenceWarning, skip_file_prefixes=(_PACKAGE,))
         try:
             self._hold(jax.device_get(best), dtype)
         except np.linalg.LinAlgError:
             raise ValueError(_SINGULAR) from None
-        self.n_iter_, self.lower_bound_, self.lower_bounds_ = best_n, best_bound, best_bounds
+        self.converged_, self.n_iter_ = best_converged, len(best_bounds)
+        self.lower_bound_, self.lower_bounds_ = best_bound, best_bounds
 
     def _run(self, algorithm, state, rows: Rows, bound: float) -> tuple[Any, list[float], bool]:
         """Steps from one beginning: the state, the bound of each step, and whether their change fell under ``tol``."""
@@ -174,12 +175,14 @@ class BaseMixture(DensityMixin, BaseEstimator):
         dtypes = [np.float64, np.float32]
         return validate_data(self, X, dtype=dtypes, ensure_all_finite="allow-nan", **options)
 
-    def _placed(self, X) -> tuple[Rows, Int[np.ndarray, " n"]]:
-        return in_memory(np.asarray(X, np.float64))
+    def _placed(self, X) -> tuple[Rows, Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """Rows for a pass, the place of each among them, and how much further out it is."""
+        x, times = ascent.within_reach(np.asarray(X, np.float64), self.means_)
+        return *in_memory(x), times
 
     @in_float64
     def _labels(self, x: Float[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
-        rows, position = self._placed(x)
+        rows, position, _ = self._placed(x)
         return np.asarray(ascent.most_probable(self._mixture(), rows))[position]
 
     def predict(self, X) -> Int[np.ndarray, " n"]:
@@ -192,7 +195,7 @@ class BaseMixture(DensityMixin, BaseEstimator):
         """The probability of each component for each row."""
         check_is_fitted(self)
         X = self._rows(X, reset=False)
-        rows, position = self._placed(X)
+        rows, position, _ = self._placed(X)
         return np.asarray(ascent.responsibilities(self._mixture(), rows))[position].astype(X.dtype)
 
     @in_float64
@@ -200,8 +203,9 @@ class BaseMixture(DensityMixin, BaseEstimator):
         """The log density of each row, of its observed part where values are missing."""
         check_is_fitted(self)
         X = self._rows(X, reset=False)
-        rows, position = self._placed(X)
-        return np.asarray(ascent.log_densities(self._mixture(), rows))[position].astype(X.dtype)
+        rows, position, times = self._placed(X)
+        with np.errstate(over="ignore"):  # a log density under the least number is minus infinity
+            return (np.asarray(ascent.log_densities(self._mixture(), rows))[position] * np.square(times)).astype(X.dtype)
 
     def score(self, X, y=None, sample_weight=None) -> float:
         """The mean log density of the rows."""

@@ -99,6 +99,25 @@ def test_warm_start_goes_on_where_the_last_fit_ended(x):
         parts.fit(x[:, :1])
 
 
+@pytest.mark.parametrize("estimator", BOTH)
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_far_rows_have_finite_memberships(estimator, covariance_type, x):
+    g = estimator(n_components=2, covariance_type=covariance_type, random_state=0).fit(x)
+    out = np.array([[1.0, 0.5], [-1.0, 2.0], [np.nan, 1.0]])
+    for size in (1e20, 1e98, 1e110, 1e140, 1e200, 1e300):
+        np.testing.assert_allclose(g.predict_proba(size * out).sum(1), 1.0)
+        np.testing.assert_array_equal(g.predict(size * out), g.predict(1e20 * out))
+    np.testing.assert_allclose(g.score_samples(1e120 * out), g.score_samples(1e90 * out) * 1e60, rtol=1e-9)
+    assert (g.score_samples(1e300 * out) == -np.inf).all()
+
+
+def test_a_fit_that_failed_leaves_nothing_to_continue(x):
+    g = GaussianMixture(3, warm_start=True, reg_covar=0.0, init_params="random_from_data", random_state=0)
+    with pytest.raises(ValueError, match="increase reg_covar"):
+        g.fit(np.zeros((10, 2)) + np.arange(2).repeat(5)[:, None])
+    g.set_params(reg_covar=1e-6).fit(x)
+
+
 def test_a_component_of_one_row_is_an_error_without_regularisation(x):
     far = np.vstack([x, [[1e3, 1e3]]])
     with pytest.raises(ValueError, match="increase reg_covar"):
