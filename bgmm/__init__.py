@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bgmm import estimators as estimators
     from bgmm import models as models
     from bgmm.core.components import Components as Components
     from bgmm.core.gaussians import Gaussians as Gaussians
@@ -100,8 +101,8 @@ __all__ = [*sorted(_HOME), "models"]  # noqa: PLE0604 (all of them strings)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "models":
-        return import_module("bgmm.models")
+    if name in ("models", "estimators"):  # the second needs scikit-learn, and is no part of __all__
+        return import_module(f"bgmm.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'bgmm' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -28,10 +28,11 @@ MAY_IMPORT = {
     "assembly": {"core", "engines", "inputs", "posterior", "prior", "program", "tree"},
     "fitting": {"assembly", "core", "engines", "inputs", "posterior", "program", "tree"},
     "evidence": {"core", "engines", "fitting", "inputs", "models", "prior", "program"},
+    "estimators": {"core", "engines", "estimators", "fitting", "models", "posterior", "tree"},
     "external_draws": {"core", "data", "posterior", "tree"},
     "cli": {"__init__", "core", "data", "engines", "show", "tree"},
     "__init__": {
-        *("core", "data", "engines", "evidence", "external_draws", "fitting"),
+        *("core", "data", "engines", "estimators", "evidence", "external_draws", "fitting"),
         *("models", "posterior", "prior", "program", "show", "tree"),
     },
 }

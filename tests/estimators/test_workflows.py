@@ -1,0 +1,131 @@
+"""The estimators in scikit-learn's tools: pipelines, searches, clones, pickles, data frames."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import bgmm
+from bgmm import models
+from bgmm.estimators import BayesianGaussianMixture, Clusters, GaussianMixture
+
+QUICK = Clusters(
+    model=models.random_k(max_components=7), engine=bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2), random_state=0
+)
+MIXTURES = (GaussianMixture(2, random_state=0), BayesianGaussianMixture(n_components=4, random_state=0, max_iter=1000))
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Three clusters of 60 rows."""
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.normal(size=(60, 2)) + mean for mean in ([0.0, 0.0], [6.0, 0.0], [0.0, 7.0])])
+    return pd.DataFrame(rng.permutation(x), columns=["length", "width"])
+
+
+@pytest.fixture(scope="module")
+def clusters(three):
+    return clone(QUICK).fit(three)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "spherical"])
+def test_a_search_by_held_out_log_density_finds_the_number_of_components(covariance_type, three):
+    search = GridSearchCV(
+        GaussianMixture(covariance_type=covariance_type, n_init=3, random_state=0), {"n_components": range(1, 6)}
+    )
+    assert search.fit(three).best_params_ == {"n_components": 3}
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("estimator", MIXTURES)
+def test_a_pipeline_gives_frames_their_names(estimator, three):
+    pipeline = make_pipeline(StandardScaler(), clone(estimator)).set_output(transform="pandas")
+    labels = pipeline.fit_predict(three)
+    assert list(pipeline[-1].feature_names_in_) == ["length", "width"]
+    np.testing.assert_array_equal(labels, pipeline.predict(three))
+    assert pipeline.predict_proba(three).shape == (180, pipeline[-1].n_components)
+    np.testing.assert_allclose(pipeline.score(three), pipeline.score_samples(three).mean())
+
+
+@pytest.mark.parametrize("estimator", MIXTURES)
+def test_a_pickle_and_a_clone_give_the_same_numbers(estimator, three):
+    fitted = clone(estimator).fit(three)
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.score_samples(three), fitted.score_samples(three))
+    np.testing.assert_array_equal(clone(fitted).fit(three).means_, fitted.means_)
+
+
+@pytest.mark.parametrize("estimator", MIXTURES)
+def test_columns_in_another_order_are_an_error(estimator, three):
+    fitted = clone(estimator).fit(three)
+    with pytest.raises(ValueError, match="feature names"):
+        fitted.predict(three[["width", "length"]])
+
+
+def test_polars_frames_are_frames(three):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(three.to_dict("list"))
+    fitted = GaussianMixture(2, random_state=0).fit(frame)
+    assert list(fitted.feature_names_in_) == ["length", "width"]
+    np.testing.assert_array_equal(fitted.predict(frame), GaussianMixture(2, random_state=0).fit(three).predict(three))
+
+
+def test_weights_are_routed(three):
+    with sklearn.config_context(enable_metadata_routing=True):
+        estimator = GaussianMixture(random_state=0).set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), estimator)
+        c = (three["length"] < 3).to_numpy(float)
+        pipeline.fit(three, sample_weight=c)
+    expected = StandardScaler().fit(three).transform(three[c > 0]).mean(0)
+    np.testing.assert_allclose(pipeline[-1].means_[0], expected, atol=1e-10)
+
+
+def test_clusters_finds_them(clusters, three):
+    assert clusters.n_clusters_ == 3
+    assert sorted(np.bincount(clusters.labels_)) == [60, 60, 60]
+    np.testing.assert_array_equal(clusters.predict(three), clusters.labels_)
+    p = clusters.predict_proba(three)
+    assert p.shape == (180, 3)
+    np.testing.assert_allclose(p.sum(1), 1.0)
+    np.testing.assert_allclose(clusters.n_clusters_proba_.sum(), 1.0)
+    assert clusters.n_clusters_proba_.argmax() == 2
+
+
+def test_clusters_scores_by_the_posterior_predictive_density(clusters, three):
+    expected = bgmm.log_density(clusters.tree_, three)
+    np.testing.assert_allclose(clusters.score_samples(three), expected)
+    np.testing.assert_allclose(clusters.score(three), expected.mean())
+    assert np.isfinite(clusters.predict_proba(three.assign(width=np.nan))).all()
+
+
+def test_clusters_survives_a_pickle(clusters, three):
+    again = pickle.loads(pickle.dumps(clusters))
+    np.testing.assert_array_equal(again.predict_proba(three), clusters.predict_proba(three))
+    bgmm.summary(again.tree_)
+
+
+def test_clusters_of_one_component_are_one(three):
+    one = Clusters(model=models.finite(1), engine="em").fit(three)
+    assert one.n_clusters_ == 1
+    assert (one.labels_ == 0).all()
+
+
+def test_scikit_learn_is_imported_by_the_estimators_alone():
+    code = "import sys, bgmm; bgmm.fit, bgmm.EM, bgmm.models; print('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False"]
+
+
+def test_without_scikit_learn_one_sentence_names_the_extra():
+    code = "import sys; sys.modules['sklearn'] = None; import bgmm.estimators"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
+    assert "pip install 'bgmm[sklearn]'" in said.splitlines()[-1]
