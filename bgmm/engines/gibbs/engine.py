@@ -49,8 +49,8 @@ CONSTANTS = Constants()
 class Gibbs:
     """Settings of the Gibbs sampler.
 
-    Where its first 250 draws do not pass the diagnostics, these are left out, and the chains go on from where they are with jumps
-    (``gibbs.jumps``): then each draw is a jump and a few sweeps.
+    Where its first 250 draws do not pass the diagnostics, these are left out, and the chains go on from where they are with
+    jumps (``gibbs.jumps``): then each draw is a jump and a few sweeps.
 
     :param n_draws: kept from each chain, at most.
     :param n_chains: independent chains, from different numbers of components, spread over the devices.
