@@ -64,6 +64,10 @@ class Hierarchical(NormalFamily):
         for name in ("lkj", "spread", "log_spread_sd"):
             check_positive(name, getattr(self, name))
 
+    def spread_prior(self) -> dist.Distribution:
+        """LogNormal(log b_0, s_b)."""
+        return dist.LogNormal(jnp.log(self.spread), self.log_spread_sd)
+
     def declare(self, k: int, about: About) -> Components:
         """Sample means, what the covariances share, and how each differs: inside a NumPyro program only."""
         d = about.n_features
@@ -71,7 +75,7 @@ class Hierarchical(NormalFamily):
         shared = {
             "shared_scales": numpyro.sample("shared_scales", self.scale_prior(d)),
             "shared_correlation_tril": sample_correlation_tril("shared_correlation_tril", d, self.lkj),
-            "shape_spread": numpyro.sample("shape_spread", dist.LogNormal(jnp.log(self.spread), self.log_spread_sd)),
+            "shape_spread": numpyro.sample("shape_spread", self.spread_prior()),
         }
         b = shared["shape_spread"]
         deviations = {"scale_deviations": numpyro.sample("scale_deviations", dist.Normal(0, 1).expand([k, d]).to_event(2))}

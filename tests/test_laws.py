@@ -25,12 +25,19 @@ from bgmm.program.declare import make_target
 from bgmm.tree.schema import DIMS, violations
 from tests.catalogue import ENGINES, FAMILIES, GAUSSIANS, WEIGHTS
 
-pytestmark = pytest.mark.filterwarnings("ignore:the chains")  # those of the catalogue are short, and the laws hold all the same
+pytestmark = [  # the runs of the catalogue are short, and some posteriors far from normal; the laws hold all the same
+    pytest.mark.filterwarnings("ignore:the chains"),
+    pytest.mark.filterwarnings("ignore:this approximation may be wrong"),
+]
 N, D, K = 60, 3, 3
 FITS = [(family, engine) for family in GAUSSIANS for engine in ENGINES]
-QUICK = {("diagonal", "map"), ("hierarchical", "gibbs"), ("spherical", "map"), ("tied gaussian", "map"), ("tied gaussian", "ml")} | {
-    ("tied diagonal", engine) for engine in ("map", "laplace", "vi", "nuts", "gibbs")
-}
+QUICK = {
+    ("diagonal", "map"),
+    ("hierarchical", "gibbs"),
+    ("spherical", "map"),
+    ("tied gaussian", "map"),
+    ("tied gaussian", "ml"),
+} | {("tied diagonal", engine) for engine in ("map", "laplace", "vi", "nuts", "gibbs")}
 
 
 def rows_of_clusters(n, d, seed=0):

@@ -6,6 +6,7 @@ import inspect
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
+from numpyro.distributions import Distribution
 
 from bgmm.core.components import Components
 from bgmm.core.factor import AnyArray
@@ -61,6 +62,14 @@ class Recentred(Protocol):
 
         A Cholesky factor of correlations counts as its entries below the diagonal, as its density does.
         """
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """A family that learns how much the shapes of its components have in common, as the shared site ``shape_spread``."""
+
+    def spread_prior(self) -> Distribution:
+        """Prior of ``shape_spread``: near zero the shapes are alike, well above one they are unrelated."""
 
 
 @runtime_checkable
