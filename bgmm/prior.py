@@ -1,4 +1,4 @@
-"""What a declared prior says of the number of components and of occupied components, before any data."""
+"""What a declared prior says before any data: of the number of components, of occupied ones, of how alike their shapes are."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
 from bgmm.core.prior_occupied import n_occupied_probabilities
 from bgmm.models import Mixture
-from bgmm.program.family import check_called
+from bgmm.program.family import DeclaredMixture, Sharing, check_called
 from bgmm.program.weights_prior import WeightsPrior, concentration_prior
 
 _DRAWS = 10_000  # of a random concentration, which these quantiles replace:
 _QUANTILES = 50
+_SPREAD_PROBABILITIES = (0.025, 0.5, 0.975)
 _MOST_STEPS = 1e10  # of the recursion, at 0.35 ns each (measured on one core): 3.5 s
 
 
@@ -58,6 +59,19 @@ def count_prior(weights: WeightsPrior, n: int) -> xr.Dataset:
         variables["prior_n_occupied"] = ("n_occupied", _n_occupied(weights, n))
     k = np.arange(1, len(p) + 1)
     return xr.Dataset(variables, coords={dim: k for dim, _ in variables.values()})
+
+
+def declared_prior(model: DeclaredMixture, n: int) -> xr.Dataset:
+    """What a tree keeps of the prior: ``count_prior`` for n rows, and quantiles of the spread of shapes, where it is learned.
+
+    :returns: the variables of ``count_prior``, and ``prior_shape_spread`` over ``probability``.
+    """
+    kept = count_prior(model.weights, n)
+    if not isinstance(model.components, Sharing):
+        return kept
+    p = np.array(_SPREAD_PROBABILITIES)
+    quantiles = np.asarray(model.components.spread_prior().icdf(p))
+    return kept.assign(prior_shape_spread=xr.DataArray(quantiles, coords={"probability": p}, dims="probability"))
 
 
 def n_components_probabilities(weights: WeightsPrior) -> Float[np.ndarray, " m"]:

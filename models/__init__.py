@@ -9,6 +9,7 @@ from bgmm.core.options import named_options
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior, Geometric, NegativeBinomial, Poisson, Uniform
 from bgmm.models.diagonal import Diagonal
 from bgmm.models.gaussian import Gaussian
+from bgmm.models.hierarchical import Hierarchical
 from bgmm.models.hyperpriors import Concentration, F, Gamma, Hyperprior
 from bgmm.models.mixture import Mixture
 from bgmm.models.spherical import Spherical
@@ -27,6 +28,7 @@ __all__ = [
     "Gamma",
     "Gaussian",
     "Geometric",
+    "Hierarchical",
     "Hyperprior",
     "Mixture",
     "NegativeBinomial",

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from bgmm.core import uncorrelated
 from bgmm.core.components import Components
 from bgmm.core.options import named_options
-from bgmm.models.normal import NormalFamily
+from bgmm.models.normal import ScaledFamily
 from bgmm.program.family import About
 
 
 @named_options()
 @dataclass(frozen=True)
-class Diagonal(NormalFamily):
+class Diagonal(ScaledFamily):
     r"""K Gaussians with a standard deviation for each feature, or one such set for all, stated on standardised data.
 
     .. math::

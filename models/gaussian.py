@@ -6,20 +6,18 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpyro
 
 from bgmm.core.checks import check_positive
 from bgmm.core.components import Components
 from bgmm.core.dense import Dense
 from bgmm.core.options import named_options
-from bgmm.models.normal import NormalFamily
+from bgmm.models.normal import ScaledFamily, sample_correlation_tril
 from bgmm.program.family import About
-from bgmm.program.lkj import LKJ
 
 
 @named_options()
 @dataclass(frozen=True)
-class Gaussian(NormalFamily):
+class Gaussian(ScaledFamily):
     r"""K Gaussians with a dense covariance each, or one for all, stated on standardised data.
 
     .. math::
@@ -54,10 +52,7 @@ class Gaussian(NormalFamily):
         """Sample means, scales and correlations: inside a NumPyro program only."""
         means, scales = self.sample_means(k, about), self.sample_scales(k, about.n_features)
         n, d = scales.shape
-        if d == 1:
-            return self.components(means, scales[:, :, None] * scales[:, None, :], about)
-        prior = LKJ(d, self.lkj)
-        R = numpyro.sample("correlation_tril", prior if self.tied else prior.expand([k]).to_event(1))
+        R = sample_correlation_tril("correlation_tril", d, self.lkj, *(() if self.tied else (k,)))
         SR = scales[:, :, None] * R.reshape(n, d, d)
         return self.components(means, jax.vmap(lambda SR: SR @ SR.T)(SR), about)
 

@@ -17,18 +17,26 @@ from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians, moments
 from bgmm.core.scaling import RECORDING_SHARE
 from bgmm.program.family import About
+from bgmm.program.lkj import LKJ
+
+
+def sample_correlation_tril(name: str, d: int, concentration: Float[Array, ""] | float, *k: int) -> Float[Array, "*k d d"]:
+    """A site of Cholesky factors of LKJ correlations, one or k; of one feature there is nothing to sample."""
+    if d == 1:
+        return jnp.ones((*k, 1, 1))
+    prior = LKJ(d, concentration)
+    return numpyro.sample(name, prior.expand(k).to_event(1) if k else prior)
 
 
 @dataclass(frozen=True)
 class NormalFamily:
-    """Fields and sites of ``Gaussian``, ``Diagonal`` and ``Spherical``, which document them."""
+    """Fields and sites of all Gaussian families, which document them."""
 
     mean_scale: float = 2.0
     log_scale_mean: float = -1.0
     log_scale_sd: float = 1.0
     recording_step: float | tuple[float, ...] | None = None
     floor: float = 0.01
-    tied: bool = False
 
     factor: ClassVar[type[Factor]]  # the structure of the covariances
 
@@ -37,10 +45,14 @@ class NormalFamily:
         check_number("log_scale_mean", self.log_scale_mean)
         check_positive("log_scale_sd", self.log_scale_sd)
         check_not_negative("floor", self.floor)
-        check_flag("tied", self.tied)
         steps = self.recording_step if isinstance(self.recording_step, tuple) else (self.recording_step,)
         for step in steps if self.recording_step is not None else ():
             check_not_negative("recording_step (one number, or a tuple with one a feature)", step)
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether all components share one covariance."""
+        return False
 
     def resolution(self, about: About) -> Float[Array, " d"]:
         """Standard deviation r of the recording, in the units of the rows."""
@@ -50,17 +62,14 @@ class NormalFamily:
         """The site ``means``."""
         return numpyro.sample("means", dist.Normal(0.0, self.mean_scale).expand([k, about.n_features]).to_event(2))
 
-    def sample_scales(self, k: int, *shape: int) -> Float[Array, "k ..."]:
-        """The site ``scales``, S without the floor; a first axis of length one where they are tied."""
-        prior = dist.LogNormal(self.log_scale_mean, self.log_scale_sd)
-        if self.tied:
-            return numpyro.sample("scales", prior.expand(shape).to_event(len(shape)))[None]
-        return numpyro.sample("scales", prior.expand([k, *shape]).to_event(1 + len(shape)))
+    def scale_prior(self, *shape: int) -> dist.Distribution:
+        """LogNormal(a, b) of scales without the floor."""
+        return dist.LogNormal(self.log_scale_mean, self.log_scale_sd).expand(shape).to_event(len(shape))
 
     def components(self, means: Float[Array, "k d"], covariances: Float[Array, "n *c"], about: About) -> Components:
         """Components whose covariances, in the shape of their structure, are raised by the floor."""
         raised = covariances + self._floor(about)[None]
-        return Gaussians(means, jax.vmap(self.factor.of_covariance)(raised), self.tied)
+        return Gaussians(means, jax.vmap(self.factor.of_covariance)(raised), self.is_tied)
 
     def _floor(self, about: About) -> Float[Array, "*c"]:
         """diag(r^2) in the shape of the structure."""
@@ -72,6 +81,27 @@ class NormalFamily:
         The covariances are those of the components' rows, unless they fall under the floor; tied ones are pooled. Without a
         floor r is 1e-8 of the data's scale, where float64 ends.
         """
-        means, covariances = moments(self.factor, statistics, tied=self.tied)
+        means, covariances = moments(self.factor, statistics, tied=self.is_tied)
         r = jnp.maximum(self.resolution(about), 1e-8)
-        return Gaussians(means, jax.vmap(self.factor.at_least, in_axes=(0, None))(covariances, r), self.tied)
+        return Gaussians(means, jax.vmap(self.factor.at_least, in_axes=(0, None))(covariances, r), self.is_tied)
+
+
+@dataclass(frozen=True)
+class ScaledFamily(NormalFamily):
+    """Fields and sites of ``Gaussian``, ``Diagonal`` and ``Spherical``: scales for each component, or for all."""
+
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag("tied", self.tied)
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether all components share one covariance."""
+        return self.tied
+
+    def sample_scales(self, k: int, *shape: int) -> Float[Array, "k ..."]:
+        """The site ``scales``, S without the floor; a first axis of length one where they are tied."""
+        scales = numpyro.sample("scales", self.scale_prior(*(() if self.tied else (k,)), *shape))
+        return scales[None] if self.tied else scales

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from bgmm.core import uncorrelated
 from bgmm.core.components import Components
 from bgmm.core.options import named_options
-from bgmm.models.normal import NormalFamily
+from bgmm.models.normal import ScaledFamily
 from bgmm.program.family import About
 
 
 @named_options()
 @dataclass(frozen=True)
-class Spherical(NormalFamily):
+class Spherical(ScaledFamily):
     r"""K spheres, each with a radius of its own or all with one, stated on standardised data.
 
     .. math::

@@ -10,6 +10,7 @@ GAUSSIANS = {  # families with sufficient statistics
     "gaussian": models.Gaussian(),
     "diagonal": models.Diagonal(),
     "spherical": models.Spherical(),
+    "hierarchical": models.Hierarchical(),
     "tied gaussian": models.Gaussian(tied=True),
     "tied diagonal": models.Diagonal(tied=True),
     "tied spherical": models.Spherical(tied=True),

@@ -22,15 +22,22 @@ from bgmm.core.stream import Streamed
 from bgmm.core.whitened import displaced
 from bgmm.engines.optimise.objective import Objective, em_step
 from bgmm.program.declare import make_target
-from bgmm.tree.schema import violations
+from bgmm.tree.schema import DIMS, violations
 from tests.catalogue import ENGINES, FAMILIES, GAUSSIANS, WEIGHTS
 
-pytestmark = pytest.mark.filterwarnings("ignore:the chains")  # those of the catalogue are short, and the laws hold all the same
+pytestmark = [  # the runs of the catalogue are short, and some posteriors far from normal; the laws hold all the same
+    pytest.mark.filterwarnings("ignore:the chains"),
+    pytest.mark.filterwarnings("ignore:this approximation may be wrong"),
+]
 N, D, K = 60, 3, 3
 FITS = [(family, engine) for family in GAUSSIANS for engine in ENGINES]
-QUICK = {("diagonal", "map"), ("spherical", "map"), ("tied gaussian", "map"), ("tied gaussian", "ml")} | {
-    ("tied diagonal", engine) for engine in ("map", "laplace", "vi", "nuts", "gibbs")
-}
+QUICK = {
+    ("diagonal", "map"),
+    ("hierarchical", "gibbs"),
+    ("spherical", "map"),
+    ("tied gaussian", "map"),
+    ("tied gaussian", "ml"),
+} | {("tied diagonal", engine) for engine in ("map", "laplace", "vi", "nuts", "gibbs")}
 
 
 def rows_of_clusters(n, d, seed=0):
@@ -227,7 +234,7 @@ def test_m_step_of_maximum_likelihood_is_a_maximum_of_the_expected_log_likelihoo
     # The coordinates count a component as one row where it expects less.
     counts, found = drops(target, point(target))
     rows = np.minimum(counts, 1.0)
-    n_factors = np.ones(1) if FAMILIES[family].tied else rows
+    n_factors = np.ones(1) if FAMILIES[family].is_tied else rows
     n_each = (found.shape[1] - K * (1 + D)) // len(n_factors)
     drop = 5e-5 * np.concatenate([np.repeat(rows, 1 + D), np.repeat(n_factors, n_each)])
     drop[: K * (1 + D) : 1 + D] *= 1 - counts / counts.sum()
@@ -315,6 +322,8 @@ def test_log_likelihood_of_a_tree_is_scipys_of_its_own_variables(family, engine)
 def test_posterior_has_the_same_variables_for_every_engine(family, engine):
     tree, reference = fitted(family, engine), fitted(family, "map")
     found, expected = ({name: v.dims for name, v in t["posterior"].items()} for t in (tree, reference))
+    if engine == "ml":  # which knows no priors, and so nothing of what components share
+        expected = {name: dims for name, dims in expected.items() if name in DIMS}
     assert found == expected
 
 

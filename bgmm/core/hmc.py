@@ -47,12 +47,22 @@ def trajectory(
 
 
 def transition(
-    density: Callable, z: Float[Array, " z"], step: Float[Array, ""], A: Whitening, *, n_steps: int, key: Array
+    density: Callable,
+    z: Float[Array, " z"],
+    step: Float[Array, ""],
+    A: Whitening,
+    *,
+    n_steps: int,
+    shortest: float = 0.8,
+    key: Array,
 ) -> tuple[Float[Array, " z"], Float[Array, ""]]:
-    """One transition that leaves the density invariant, its step jittered by a fifth, and the acceptance probability."""
+    """One transition that leaves the density invariant, and the acceptance probability.
+
+    :param shortest: the step is multiplied by a number between this and 1.2.
+    """
     key_p, key_step, key_accept = jax.random.split(key, 3)
     p = jax.random.normal(key_p, z.shape, z.dtype)
-    jittered = step * jax.random.uniform(key_step, (), z.dtype, 0.8, 1.2)
+    jittered = step * jax.random.uniform(key_step, (), z.dtype, shortest, 1.2)
     x, log_ratio = trajectory(density, z, p, jittered, A, n_steps=n_steps)
     probability = jnp.where(jnp.isfinite(log_ratio), jnp.exp(jnp.minimum(log_ratio, 0.0)), 0.0)
     return jnp.where(jax.random.uniform(key_accept, (), z.dtype) < probability, x, z), probability

@@ -6,6 +6,7 @@ import inspect
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
+from numpyro.distributions import Distribution
 
 from bgmm.core.components import Components
 from bgmm.core.factor import AnyArray
@@ -41,6 +42,34 @@ class ClosedForm(Protocol):
 
     def maximum_likelihood(self, statistics: Float[Array, "k p"], about: About) -> Components:
         """The components that maximise <statistics, eta>: the M-step of maximum likelihood."""
+
+
+@runtime_checkable
+class Recentred(Protocol):
+    """A family whose components have a form that determines each of them without what they share: their centred form.
+
+    Sites that say how a component differs from what is shared are non-centred: other values of what is shared change the
+    component, and rows hold both fast. Given the centred forms, what is shared no longer depends on the rows, so Gibbs draws it
+    from p(h) prod_k p(form_k | h) (Papaspiliopoulos, Roberts and Skold 2007, "A general framework for the parametrization of
+    hierarchical models").
+    """
+
+    def centred_form(self, component: dict[str, Array], shared: dict[str, Array]) -> dict[str, Array]:
+        """The form of one component, given its sites without the axis of components, and the shared sites."""
+
+    def from_centred_form(self, form: dict[str, Array], shared: dict[str, Array]) -> tuple[dict[str, Array], Float[Array, ""]]:
+        """The sites of the component with this form given the shared sites, and log |d sites / d form|.
+
+        A Cholesky factor of correlations counts as its entries below the diagonal, as its density does.
+        """
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """A family that learns how much the shapes of its components have in common, as the shared site ``shape_spread``."""
+
+    def spread_prior(self) -> Distribution:
+        """Prior of ``shape_spread``: near zero the shapes are alike, well above one they are unrelated."""
 
 
 @runtime_checkable

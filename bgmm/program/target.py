@@ -13,7 +13,9 @@ MAP estimate. Under a Dirichlet prior of concentration below one that density ha
 Where the components are alike and independent given what they share, z has a view component by component: z_k the unconstrained
 parameters of one component, h those that all components share, and
 
-    log p(z_k | h),    log p(h),    the component at (z_k, h),    and draws of z_k | h and h from the prior.
+    log p(z_k | h),    log p(h),    the component at (z_k, h),    and draws of z_k | h and h from the prior;
+
+and where the family has centred forms c_k = c(z_k, h) of its components (``Recentred``), also log p(c_k | h).
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians, Linear, converted
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
-from bgmm.program.family import About, ClosedForm, DeclaredMixture
+from bgmm.program.family import About, ClosedForm, DeclaredMixture, Recentred
 from bgmm.program.trace import DrawFree, Hold, Layout, size, unpack
 from bgmm.program.weights_prior import WeightsPrior, concentration_prior
 
@@ -54,6 +56,13 @@ class Component(NamedTuple):
     log_density: Float[Array, ""]  # of z_k
     log_prior: Float[Array, ""]  # of the sites
     components: Components  # one
+
+
+class Restated(NamedTuple):
+    """A component of a given centred form c under given h: its density, and its unconstrained parameters."""
+
+    log_density: Float[Array, ""]  # log p(c | h)
+    z: Float[Array, " q"]
 
 
 class EStep(NamedTuple):
@@ -94,8 +103,12 @@ class Target:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters of the mixture: unconstrained ones, less a concentration, which says nothing of the rows."""
-        return self.n_dim - (self.model is not None and concentration_prior(self.model.weights) is not None)
+        """Free parameters of the mixture: unconstrained ones, less those that say nothing of the rows given the others.
+
+        Such are a concentration, and what components with centred forms share.
+        """
+        n = self.n_dim - (self.model is not None and concentration_prior(self.model.weights) is not None)
+        return n - (self.n_dim_shared if self.recentred is not None else 0)
 
     @property
     def n_dim_component(self) -> int:
@@ -215,6 +228,38 @@ class Target:
         in_units = self.in_rows_units(Mixture(jnp.zeros(1), components)).components
         return Component(log_prior + log_jacobian, log_prior, in_units)
 
+    @property
+    def recentred(self) -> Recentred | None:
+        """The family, where its components have a centred form."""
+        family = None if self.model is None else self.model.components
+        return family if isinstance(family, Recentred) else None
+
+    def centred_form(self, z: Float[Array, " q"], h: Float[Array, " h"]) -> dict[str, Array]:
+        """What determines the component at (z_k, h) whatever the components share."""
+        assert self.recentred is not None
+        sites = self._component_at(z, h)[0].sites
+        return self.recentred.centred_form({name: sites[name][0] for name, _ in self.component_sites}, self._shared(h))
+
+    def at_centred_form(self, form: dict[str, Array], h: Float[Array, " h"]) -> Restated:
+        """The component of this form under h."""
+        assert self.model is not None
+        assert self.recentred is not None
+        shared = self._shared(h)
+        sites, log_jacobian = self.recentred.from_centred_form(form, shared)
+        found = DrawFree({})
+        values = shared | {name: value[None] for name, value in sites.items()}
+        held = numpyro.handlers.substitute(data=values)
+        with numpyro.handlers.trace() as trace, found, numpyro.handlers.seed(rng_seed=0), held:
+            self.model.components.declare(1, self.about)
+        log_prior = sum((trace[name]["fn"].log_prob(trace[name]["value"]).sum() for name in sites), jnp.zeros(()))
+        z = jnp.concatenate([found.values[name].reshape(-1) for name, _ in self.component_sites])
+        return Restated(log_prior + log_jacobian, z)
+
+    def _shared(self, h: Float[Array, " h"]) -> dict[str, Array]:
+        """The shared sites, constrained."""
+        point, _ = self._component_at(jnp.zeros(self.n_dim_component), h)
+        return {name: point.sites[name] for name, _ in self.shared_sites}
+
     def log_shared(self, h: Float[Array, " h"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Log prior of what the components share, and the log Jacobian of its sites."""
         point, _ = self._component_at(jnp.zeros(self.n_dim_component), h)
@@ -224,8 +269,7 @@ class Target:
 
     def shared_values(self, h: Float[Array, " h"]) -> dict[str, Array]:
         """What the components share, under the names of its sites, constrained."""
-        point, _ = self._component_at(jnp.zeros(self.n_dim_component), h)
-        return {name: point.sites[name] for name, _ in self.shared_sites if name not in self.hidden}
+        return {name: value for name, value in self._shared(h).items() if name not in self.hidden}
 
     def draw_component(self, h: Float[Array, " h"] | None, *, key: Array) -> tuple[Float[Array, " q"], Float[Array, " h"]]:
         """A component from its prior, given h or with h drawn too."""

@@ -12,6 +12,13 @@ from bgmm.posterior.relabel import relabelled
 from bgmm.tree.question import of_tree
 from bgmm.tree.read import about, features_of, has_mixtures, held_assignments, is_independent, presence_of
 
+_LIKENESS = {  # of shapes, by the largest spread: the scales differ by factors of exp(+-spread) or so
+    0.15: "nearly alike",
+    0.35: "similar",
+    0.8: "related",
+    1.5: "loosely related",
+    np.inf: "unrelated",
+}
 _LISTED_SHARE = 0.05  # a cluster in a smaller share of the draws is not in the table
 
 
@@ -35,7 +42,7 @@ def summary(tree: xr.DataTree) -> Summary:
     sizes = tree["sample_stats"]["agreement"].sizes
     single = sizes["chain"] * sizes["draw"] == 1
     parts = [_heading(tree), _occupied_line(tree), _emptied_line(tree), _pruned_line(tree)]
-    parts += [_modes_line(tree), _clusters_line(tree)]
+    parts += [_sharing_line(tree), _modes_line(tree), _clusters_line(tree)]
     if has_mixtures(tree):
         listed = xr.DataTree.from_dict({"posterior": cluster_variables(tree, _LISTED_SHARE)})
         table = az.summary(listed, kind="stats" if single or is_independent(tree) else "all")
@@ -79,6 +86,24 @@ def _occupied_line(tree: xr.DataTree) -> str | None:
         for k, p, before in zip(likely["n_occupied"], likely, prior, strict=True)
     )
     return f"occupied components: {listed}; those that hold at least one row, counted in each draw"
+
+
+def _sharing_line(tree: xr.DataTree) -> str | None:
+    """How much the covariances of the clusters have in common, where the model learns it."""
+    posterior = tree["posterior"].to_dataset() if "posterior" in tree.children else xr.Dataset()
+    prior = tree["constant_data"].to_dataset() if "constant_data" in tree.children else xr.Dataset()
+    if "prior_shape_spread" not in prior or "shape_spread" not in posterior:
+        return None
+    of_prior = prior["prior_shape_spread"]
+    draws = posterior["shape_spread"]
+    least, median, most = (float(draws.quantile(p)) for p in of_prior["probability"].to_numpy())
+    word = next(word for largest, word in _LIKENESS.items() if median <= largest)
+    interval = "at the mode" if draws.size == 1 else f"95 % between {least:.2f} and {most:.2f}"
+    low, middle, high = of_prior.to_numpy()
+    return (
+        f"the clusters' shapes are {word}: spread {median:.2f}, {interval} (prior {middle:.2f}, {low:.2f} to {high:.2f}); "
+        "near 0 all clusters have one covariance, well above 1 they are unrelated"
+    )
 
 
 def _clusters_line(tree: xr.DataTree) -> str | None:

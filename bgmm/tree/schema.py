@@ -12,7 +12,8 @@ log_prior    ``log_prior``, the log prior density of all sites, unless the engin
              components is random, of that number, the concentration and what components share alone, since only
              priors of a fixed size can be scaled by a power (``az.psense``)
 observed_data  one variable for each feature, unless the rows are streamed
-constant_data  what the fit took as given: the scaling, the recording step, the prior of the number of components
+constant_data  what the fit took as given: the scaling, the recording step, the prior of the number of components, and that of
+             ``shape_spread`` where the model learns how alike the shapes of its components are
 log_likelihood ``x``, of each row, on request or where there is more than one draw and it is small
 ===========  =========================================================================================================
 

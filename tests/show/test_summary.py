@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import xarray as xr
 
 import bgmm
 from bgmm import models
 from bgmm.posterior.diagnose import verdicts
+from bgmm.prior import declared_prior
 from tests.mixtures import Parameters, random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
 
@@ -50,6 +53,23 @@ def test_summary_of_em_has_estimates_and_no_intervals(faithful):
     assert "estimate" in text
     assert "r_hat" not in text
     assert text.endswith("EM converged.")
+
+
+@pytest.mark.parametrize(("spread", "word"), [(0.1, "nearly alike"), (0.6, "related"), (3.0, "unrelated")])
+def test_the_spread_of_shapes_is_said_in_words_with_its_interval_and_the_prior_beside_it(rng, spread, word):
+    mixture = random_mixture(rng, 2, 2, spread=4.0)
+    tree = tree_of(jittered(rng, mixture, 2, 200), sample(rng, mixture, 60)[0])
+    assert "shapes" not in bgmm.summary(tree)
+    draws = spread * np.exp(0.2 * rng.normal(size=(2, 200)))
+    tree["posterior"] = tree["posterior"].to_dataset().assign(shape_spread=(("chain", "draw"), draws))
+    assert "shapes" not in bgmm.summary(tree)  # a site of that name in a program that is not ours
+    prior = declared_prior(models.finite(2, components=models.Hierarchical()), 60)
+    constants = tree["constant_data"].to_dataset() if "constant_data" in tree.children else xr.Dataset()
+    tree["constant_data"] = xr.DataTree(constants.assign(prior_shape_spread=prior["prior_shape_spread"]))
+    low, high = np.quantile(draws, [0.025, 0.975])
+    text = bgmm.summary(tree)
+    assert f"the clusters' shapes are {word}: spread {np.median(draws):.2f}, 95 % between {low:.2f} and {high:.2f}" in text
+    assert "(prior 0.40, 0.10 to 1.58)" in text  # quantiles of LogNormal(log 0.4, 0.7)
 
 
 def test_one_component_has_a_summary_too(faithful):

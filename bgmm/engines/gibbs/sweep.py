@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bgmm.core import kernel
 from bgmm.core.gaussians import Linear
 from bgmm.engines.gibbs import telescope
-from bgmm.engines.gibbs.moves import N_SIZES, adapted, move_components, move_shared, size_class
+from bgmm.engines.gibbs.moves import CONSTANTS, N_SIZES, adapted, move_components, move_shared, size_class
 from bgmm.engines.gibbs.reference import Conditions, PriorSummary, reference_at
 from bgmm.engines.gibbs.split_merge import Partition, split_merge
 from bgmm.program.target import Target
@@ -103,7 +103,7 @@ def sweep(
     counts = partition.statistics[:, 0]
     is_occupied = (counts > 0).astype(float)
     if target.n_dim_shared:
-        fixed, tuning = _shared_moved(fixed, partition, tuning, rate, key=keys["shared"])
+        fixed, partition, tuning = _shared_moved(fixed, partition, tuning, rate, key=keys["shared"])
     z, acceptance = move_components(fixed, partition.z, partition.statistics, jnp.exp(tuning.log_step), key=keys["components"])
     of_size = (size_class(counts)[:, None] == jnp.arange(N_SIZES)[None]) * is_occupied[:, None]
     n_of_size = of_size.sum(0)
@@ -130,18 +130,20 @@ def _tempered(fixed: Conditions, state: State) -> Linear:
 
 def _shared_moved(
     fixed: Conditions, partition: Partition, tuning: Tuning, rate: Float[Array, ""], *, key: Array
-) -> tuple[Conditions, Tuning]:
-    """New values of what the components share; its step size, mean and covariance are adapted."""
+) -> tuple[Conditions, Partition, Tuning]:
+    """New values of what the components share, and what follows from them; the step size, mean and covariance are adapted."""
     factor, step = jnp.linalg.cholesky(tuning.covariance_shared), jnp.exp(tuning.log_step_shared)
-    h, acceptance = move_shared(fixed, partition.z, partition.statistics, factor, step, key=key)
+    h, z, acceptance = move_shared(fixed, partition.z, partition.statistics, factor, step, key=key)
     difference = h - tuning.mean_shared  # Andrieu and Thoms (2008), algorithm 4
     least = 1e-6 * jnp.diag(jnp.square(fixed.prior.shared_sd))  # keeps the covariance positive definite
+    slow = CONSTANTS.covariance_rate * rate
     tuning = tuning._replace(
         log_step_shared=adapted(tuning.log_step_shared, acceptance, jnp.ones(()), rate),
-        mean_shared=tuning.mean_shared + rate * difference,
-        covariance_shared=(1 - rate) * tuning.covariance_shared + rate * (jnp.outer(difference, difference) + least),
+        mean_shared=tuning.mean_shared + slow * difference,
+        covariance_shared=(1 - slow) * tuning.covariance_shared + slow * (jnp.outer(difference, difference) + least),
     )
-    return fixed._replace(h=h, reference=reference_at(fixed.target, fixed.prior, h)), tuning
+    fixed = fixed._replace(h=h, reference=reference_at(fixed.target, fixed.prior, h))
+    return fixed, partition._replace(z=z), tuning
 
 
 def _occupied_first(partition: Partition, log_w: Float[Array, " m"]) -> tuple[Partition, Float[Array, " m"]]:
