@@ -20,7 +20,7 @@ from bgmm.engines.base import Draws, Engine
 from bgmm.inputs import Data
 from bgmm.posterior.criteria import criteria
 from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, log_volume, occupied
-from bgmm.prior import count_prior
+from bgmm.prior import declared_prior
 from bgmm.program.family import About, DeclaredMixture, Resolved
 from bgmm.program.target import Target
 from bgmm.tree.build import dataset, draws_groups, observed_group, with_labels
@@ -133,7 +133,7 @@ def _constants(data: Data, model: DeclaredMixture | None) -> xr.Dataset:
         values["resolution"] = np.asarray(model.components.resolution(About(data.steps / units.scale))) * units.scale
     group = xr.Dataset({name: ("feature", value) for name, value in values.items()}, coords={"feature": list(data.features)})
     if model is not None:
-        group = group.merge(count_prior(model.weights, data.n_counted))
+        group = group.merge(declared_prior(model, data.n_counted))
     if data.weights is None or data.in_memory is None:
         return group
     return with_labels(group.assign(observation_weights=("observation", data.weights)), data.labels)
