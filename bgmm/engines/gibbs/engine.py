@@ -105,6 +105,8 @@ class Gibbs:
         chains = Chains(target, prior, self, states, key=key_run)
 
         def with_jumps() -> Chunks | None:
+            if target.recentred is not None:
+                return None  # what components share makes the posterior curved: t distributions are hardly ever accepted
             jumps = Jumps(target, key=key_jumps)
             return chains.draw(0, self.n_draws, jumps=jumps) if jumps else None
 
