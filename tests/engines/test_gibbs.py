@@ -25,7 +25,7 @@ from bgmm.engines.chains import after_warmup
 from bgmm.engines.gibbs import split_merge
 from bgmm.engines.gibbs import sweep as sweeps
 from bgmm.engines.gibbs.draws import describe
-from bgmm.engines.gibbs.engine import first_states, sample_from
+from bgmm.engines.gibbs.engine import Chains, first_states
 from bgmm.engines.gibbs.reference import Conditions, summarise_prior
 from bgmm.engines.gibbs.sweep import State, first_tuning
 from bgmm.program.declare import make_target
@@ -237,7 +237,7 @@ def test_gibbs_and_nuts_agree_where_components_share_a_scale(rng):
     """Two groups of 100 rows with sd 0.1: the scale's posterior is near 0.1, and its prior reaches from 0.07 to 1.9."""
     x = np.concatenate([rng.normal(-1, 0.1, 100), rng.normal(1, 0.1, 100)])
     model = models.Mixture(models.Dirichlet(2), Tied())
-    settings = bgmm.Gibbs(n_draws=500, n_warmup=200, split_merge=0), bgmm.NUTS(n_draws=500, n_warmup=300)
+    settings = bgmm.Gibbs(n_draws=500, n_warmup=200, split_merge=0, stop_early=False), bgmm.NUTS(n_draws=500, n_warmup=300)
     posteriors = [bgmm.fit(model, x, engine=engine, seed=1, standardise=False)["posterior"] for engine in settings]
     scales = [posterior["scales"][..., 0] for posterior in posteriors]
     for posterior, scale in zip(posteriors, scales, strict=True):
@@ -287,7 +287,9 @@ def test_drawn_missing_values_have_the_conditional_moments(rng):
 
 @pytest.fixture(scope="module")
 def tree(faithful):
-    settings = bgmm.Gibbs(n_draws=300, n_warmup=200)  # else as by default: the tests of demo and README compile the same
+    settings = bgmm.Gibbs(
+        n_draws=300, n_warmup=200, stop_early=False
+    )  # else as by default: the tests of demo and README compile the same
     with pytest.warns(UserWarning, match="the chains"):  # this short they do not agree on the number
         return bgmm.fit(models.random_k(), faithful, engine=settings, seed=0)
 
@@ -383,7 +385,7 @@ def test_without_the_likelihood_the_default_priors_are_recovered(rng):
     summary = summarise_prior(target, key=jax.random.key(0))
     settings = bgmm.Gibbs(n_draws=4000, n_warmup=300, n_chains=4)
     states = first_states(target, summary, 4, key=jax.random.key(1))
-    chains = sample_from(target, summary, settings, states, key=jax.random.key(2), inverse_temperature=0.0)
+    chains = Chains(target, summary, settings, states, key=jax.random.key(2)).draw(300, 4000, inverse_temperature=0.0)
     (found,) = after_warmup(chains, settings.n_warmup, [settings.n_draws])
     draws = describe(target, found)
     prior = Predictive(model, num_samples=20_000)(jax.random.key(3), np.zeros((12, 2)))

@@ -60,7 +60,7 @@ class Gibbs:
     :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 3
         where the number of components is unknown, else 1.
     :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
-        ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
+        ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``, without jumps.
     """
 
     n_draws: int = 2000
