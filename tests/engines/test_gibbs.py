@@ -144,7 +144,9 @@ def joint(request):
                 state, x = carry
                 key_sweep, key_x = jax.random.split(key)
                 there = replace(target, rows=replace(target.rows, x=x.T[None]))
-                state, *_ = sweeps.sweep(there, prior, state, tuning, inverse_temperature, jnp.zeros(()), 1, key=key_sweep)
+                state, *_ = sweeps.sweep(
+                    there, prior, state, tuning, inverse_temperature, jnp.zeros(()), jnp.array(1), key=key_sweep
+                )
                 x = data_of(target, state, key_x)
                 return (state, x), functionals(target, state, x)
 
