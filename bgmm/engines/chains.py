@@ -17,20 +17,10 @@ _FIRST_LOOK = 250  # draws of each chain
 type Chunks = Generator[Any, None, None]  # pytrees of arrays (chain, draw, ...), draw after draw, warm-up first
 
 
-def sampled(
-    chunks: Chunks,
-    n_warmup: int,
-    n_draws: int,
-    described: Callable[[Any], Draws],
-    enough: Enough | None,
-    otherwise: Callable[[], Chunks | None] | None = None,
-) -> Draws:
+def sampled(chunks: Chunks, n_warmup: int, n_draws: int, described: Callable[[Any], Draws], enough: Enough | None) -> Draws:
     """The draws after warm-up: all ``n_draws``, or the first 250, 500, 1000, ... that are ``enough``.
 
     Each look takes twice the draws of the last, so that few shapes are compiled and few looks bias the last one.
-
-    :param otherwise: asked once, after the first look that is not enough, for better chains, without a warm-up. If there are
-        any, the draws so far are left out.
     """
     with closing(chunks):
         for part in after_warmup(chunks, n_warmup, [*([] if enough is None else _looks(n_draws)), n_draws]):
@@ -41,9 +31,6 @@ def sampled(
             if enough(draws):
                 told = f"Sampling stopped after {n} of at most {n_draws} draws of each chain, when these diagnostics were met."
                 return replace(draws, stopped=told)
-            if otherwise is not None and (better := otherwise()) is not None:
-                return sampled(better, 0, n_draws, described, enough)
-            otherwise = None
     return draws
 
 

@@ -426,6 +426,8 @@ class Ordered:
 
 def test_components_that_are_not_alike_are_refused():
     model = models.Mixture(models.Dirichlet(2), Ordered())
+    shared = target_of(models.finite(2, components=models.Hierarchical()), np.zeros((5, 1)))
+    assert "leave jumps out" in bgmm.Gibbs(jumps=True).refuses(shared)
     assert "components that are alike" in bgmm.Gibbs().refuses(target_of(model, np.zeros((5, 1))))
     with pytest.raises(ValueError, match="components that are alike"):
         bgmm.fit(model, np.arange(5.0), engine="gibbs")

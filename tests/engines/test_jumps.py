@@ -124,3 +124,10 @@ def test_a_proposal_is_not_used_twice(target):
     assert isinstance(jumps._sizes[0], OfSize)
     taken = np.concatenate([jumps._next(50).h[:, 0] for _ in range(60)])
     assert len(np.unique(taken)) == len(taken)
+
+
+def test_a_fit_with_jumps_tells_of_them(rng):
+    x = np.concatenate([rng.normal(-2, 1, (20, 1)), rng.normal(2, 1, (20, 1))])
+    model = models.random_k(components=models.Gaussian(tied=True), max_components=2)
+    tree = bgmm.fit(model, x, bgmm.Gibbs(n_draws=100, n_warmup=60, n_chains=2, jumps=True))
+    assert 0.1 < float(tree["sample_stats"]["jump_accepted"].mean()) <= 1.0

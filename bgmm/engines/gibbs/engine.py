@@ -49,9 +49,6 @@ CONSTANTS = Constants()
 class Gibbs:
     """Settings of the Gibbs sampler.
 
-    Where its first 250 draws do not pass the diagnostics, these are left out, and the chains go on from where they are with
-    jumps (``gibbs.jumps``): then each draw is a jump and a few sweeps.
-
     :param n_draws: kept from each chain, at most.
     :param n_chains: independent chains, from different numbers of components, spread over the devices.
     :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
@@ -60,15 +57,19 @@ class Gibbs:
     :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 3
         where the number of components is unknown, else 1.
     :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
-        ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``, without jumps.
+        ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
+    :param jumps: whether each draw is a jump and a few sweeps. A jump proposes a whole mixture at the modes of some number of
+        clusters (``gibbs.jumps``), so that chains pass at once between numbers and modes that split-merge hardly joins. The
+        proposals take 5 to 20 seconds for each number of clusters, most of it compiling.
     """
 
-    n_draws: int = 2000
+    n_draws: int = 1000
     n_chains: int = 4
     n_warmup: int = 500
     sweeps_per_draw: int | None = None
     split_merge: int | None = None
     stop_early: bool = True
+    jumps: bool = False
 
     def __post_init__(self) -> None:
         for name in ("n_draws", "n_chains", "n_warmup"):
@@ -77,6 +78,7 @@ class Gibbs:
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), least=least)
         check_flag("stop_early", self.stop_early)
+        check_flag("jumps", self.jumps)
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """Components that are not alike or have no sufficient statistics, weights other than 0 and 1, streams, and starts."""
@@ -91,6 +93,8 @@ class Gibbs:
             return "Gibbs keeps the assignment of every row, so that rows must be in memory; fit a sample of them"
         if not np.isin(np.asarray(target.rows.weights), (0.0, 1.0)).all():
             return "Gibbs assigns whole rows, and weights= has others than 0 and 1; repeat the rows"
+        if self.jumps and target.recentred is not None:
+            return "jumps fit badly where components share a learned factor; leave jumps out"
         return None
 
     def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
@@ -103,16 +107,13 @@ class Gibbs:
             prior = summarise_prior(target, key=key_prior)
             states = first_states(target, prior, self.n_chains, key=key_start)
         chains = Chains(target, prior, self, states, key=key_run)
-
-        def with_jumps() -> Chunks | None:
-            if target.recentred is not None:
-                return None  # what components share makes the posterior curved: t distributions are hardly ever accepted
-            jumps = Jumps(target, key=key_jumps)
-            return chains.draw(0, self.n_draws, jumps=jumps) if jumps else None
-
-        chunks = chains.draw(self.n_warmup, self.n_draws)
         described, enough = partial(describe, target), enough if self.stop_early else None
-        return sampled(chunks, self.n_warmup, self.n_draws, described, enough, with_jumps)
+        if not self.jumps:
+            return sampled(chains.draw(self.n_warmup, self.n_draws), self.n_warmup, self.n_draws, described, enough)
+        jumps = Jumps(target, key=key_jumps)
+        for _ in chains.draw(self.n_warmup, 0):
+            pass
+        return sampled(chains.draw(0, self.n_draws, jumps=jumps), 0, self.n_draws, described, enough)
 
 
 @jax.jit

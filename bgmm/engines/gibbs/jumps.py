@@ -54,7 +54,8 @@ from bgmm.program.weights_prior import concentration_prior
 class Constants:
     """Constants of the jumps."""
 
-    n_starts: int = 16  # restarts among which the modes of each m are sought
+    rounds: int = 3  # in which proposals are adapted
+    n_starts: int = 8  # restarts among which the modes of each m are sought
     n_draws: int = 1000  # proposals that are made at once
     negligible: float = 1e-3  # after two m in a row that are less probable, no larger m is proposed
     least: float = 0.02  # probability with which an m is proposed, at least
@@ -123,13 +124,13 @@ class Jumps:
         key_fit, self._key = jax.random.split(key)
         self._target, self._rng = target, numpy_generator(jax.random.fold_in(key_fit, 0))
         self._sizes = _of_each_size(target, key=key_fit)
+        if not self._sizes:
+            most = CONSTANTS.max_parameters
+            raise ValueError(f"jumps propose at most {most} parameters, and one component has more of them; leave jumps out")
         log_evidence = np.array([size.log_evidence for size in self._sizes])
-        p = np.exp(log_evidence - np.logaddexp.reduce(log_evidence)) if self._sizes else np.zeros(0)
+        p = np.exp(log_evidence - np.logaddexp.reduce(log_evidence))
         self._probability = np.maximum(p, CONSTANTS.least) / np.maximum(p, CONSTANTS.least).sum()
         self._stock: dict[int, tuple[Clusters, int]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._sizes)
 
     def jump(self, states: State) -> tuple[State, Bool[np.ndarray, " c"]]:
         """One jump of each chain, accepted or not; and whether it was."""
@@ -187,7 +188,8 @@ def _of_each_size(target: Target, *, key: Array) -> list[OfSize]:
             break
         key_fit, key_draws = jax.random.split(jax.random.fold_in(key, m))
         with stage(f"proposals of K+ = {m}"):
-            of_m, weighted = weighted_draws(of_m, laplace_normal, CONSTANTS.n_draws, CONSTANTS.n_starts, key=key_fit)
+            made = CONSTANTS.n_draws, CONSTANTS.n_starts
+            of_m, weighted = weighted_draws(of_m, laplace_normal, *made, key=key_fit, rounds=CONSTANTS.rounds)
             assert weighted.proposal is not None
             size = OfSize(of_m, weighted.proposal, weighted.domain, 0.0)
             some = size.propose(CONSTANTS.n_draws, target.n_components, numpy_generator(key_draws), key=key_draws)

@@ -26,7 +26,6 @@ class Constants:
     """Constants of the adaptation."""
 
     max_parameters: int = 32  # with more, the covariances fitted to some thousand weighted draws are worse than those at modes
-    rounds: int = 12
     draws: int = 4000  # in a round
     enough: float = 0.5  # effective share of the draws at which no further round is needed
     new_terms: int = 12
@@ -39,16 +38,22 @@ class Constants:
 
 
 _CONSTANTS = Constants()
+ROUNDS = 12
 
 
 def adapted(
-    log_p: Callable[[Float[np.ndarray, "s z"]], Float[np.ndarray, " s"]], q: Proposal, *, rng: np.random.Generator
+    log_p: Callable[[Float[np.ndarray, "s z"]], Float[np.ndarray, " s"]],
+    q: Proposal,
+    *,
+    rng: np.random.Generator,
+    rounds: int = ROUNDS,
 ) -> Proposal:
     """Of ``q`` and the proposals that rounds of adaptation lead to, the one with the largest effective share of fresh draws.
 
     One by whose draws the log evidence is lower than another's, by more than their errors, has lost mass and does not count.
 
     :param log_p: the log density of the target at each point, minus infinity outside of its domain.
+    :param rounds: at most.
     """
     if q.centre.shape[1] > _CONSTANTS.max_parameters:
         return q
@@ -57,7 +62,7 @@ def adapted(
     z: list[np.ndarray] = []  # of each round
     p: list[np.ndarray] = []
     log_sums: list[np.ndarray] = []  # log sum_i q_i at these draws, over the proposals of all rounds
-    for round_ in range(_CONSTANTS.rounds):
+    for round_ in range(rounds):
         fresh, term = q.draw(_CONSTANTS.draws, rng=rng)
         log_q, log_p_fresh = log_densities(q, fresh), log_p(fresh)
         of_fresh = smoothed_weights(log_p_fresh - log_q)
@@ -65,7 +70,7 @@ def adapted(
             best, best_weights = q, of_fresh
         share = of_fresh.effective_share
         note(f"round {round_ + 1}: a draw is worth {share:.2f}")
-        if share > _CONSTANTS.enough or share == 0 or round_ == _CONSTANTS.rounds - 1:
+        if share > _CONSTANTS.enough or share == 0 or round_ == rounds - 1:
             return best
         log_sums = [np.logaddexp(log_sum, log_densities(q, draws)) for log_sum, draws in zip(log_sums, z, strict=True)]
         log_sums.append(logsumexp([log_q, *(log_densities(one, fresh) for one in proposals)], axis=0))

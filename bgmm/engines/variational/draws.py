@@ -17,7 +17,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.importance import ImportanceWeights, resample, smoothed_weights
 from bgmm.core.progress import advance, note, stage
 from bgmm.engines.base import Draws, from_unconstrained
-from bgmm.engines.importance.adaptive import adapted
+from bgmm.engines.importance.adaptive import ROUNDS, adapted
 from bgmm.engines.importance.labelling import (
     Domain,
     domain_around,
@@ -72,9 +72,19 @@ type FitNormal = Callable[..., Normal]
 
 
 def weighted_draws(
-    target: Target, fit_normal: FitNormal, n_draws: int, n_starts: int, *, key: Array, start: Mixture | None = None
+    target: Target,
+    fit_normal: FitNormal,
+    n_draws: int,
+    n_starts: int,
+    *,
+    key: Array,
+    start: Mixture | None = None,
+    rounds: int = ROUNDS,
 ) -> tuple[Target, Weighted]:
-    """Draws from t distributions about one normal for each mode; the target too, now centred if the modes need it."""
+    """Draws from t distributions about one normal for each mode; the target too, now centred if the modes need it.
+
+    :param rounds: in which the t distributions are adapted, at most.
+    """
     key_modes, key_numpy = jax.random.split(key)
     rng = numpy_generator(key_numpy)
     target, modes = find_modes(target, n_starts, key=key_modes, start=start)
@@ -92,7 +102,7 @@ def weighted_draws(
         covered = cover(target, fitted, inflation=CONSTANTS.inflation, rng=rng)
         if n_rows is None:
             with stage("adapting the proposal, and weighted draws"):
-                proposal, z, log_p, log_ratio = _adapted_draws(log_posterior, covered, n_draws, rng=rng)
+                proposal, z, log_p, log_ratio = _adapted_draws(log_posterior, covered, n_draws, rounds, rng=rng)
             break
         with stage("weighted draws"):
             proposal, z, log_p, log_ratio, error = _expanded_draws(target, log_posterior, covered, n_draws, rng=rng)
@@ -111,14 +121,14 @@ def weighted_draws(
     return target, Weighted(z, log_p, log_ratio, elbo, labellings, proposal, covered.domain, stats)
 
 
-def _adapted_draws(log_posterior: LogPosterior, covered: Cover, n: int, *, rng: np.random.Generator):
+def _adapted_draws(log_posterior: LogPosterior, covered: Cover, n: int, rounds: int, *, rng: np.random.Generator):
     """The adapted proposal, its draws, their log posteriors, and log p - log q, minus infinity outside the domain."""
 
     def log_p(z):
         values = np.asarray(log_posteriors(log_posterior, jnp.asarray(z)))
         return np.where(in_domain(log_posterior.target, covered.domain, z), values, -np.inf)
 
-    proposal = adapted(log_p, covered.proposal, rng=rng)
+    proposal = adapted(log_p, covered.proposal, rng=rng, rounds=rounds)
 
     def batch(_):
         z, _ = proposal.draw(n, rng=rng)
