@@ -126,6 +126,7 @@ def test_a_proposal_is_not_used_twice(target):
     assert len(np.unique(taken)) == len(taken)
 
 
+@pytest.mark.filterwarnings("ignore:in .* of the draws all")
 def test_a_fit_with_jumps_tells_of_them(rng):
     x = np.concatenate([rng.normal(-2, 1, (20, 1)), rng.normal(2, 1, (20, 1))])
     model = models.random_k(components=models.Gaussian(tied=True), max_components=2)
