@@ -58,9 +58,10 @@ class Gibbs:
         where the number of components is unknown, else 1.
     :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
-    :param jumps: whether each draw is a jump and a few sweeps. A jump proposes a whole mixture at the modes of some number of
-        clusters (``gibbs.jumps``), so that chains pass at once between numbers and modes that split-merge hardly joins. The
-        proposals take 5 to 20 seconds for each number of clusters, most of it compiling.
+    :param jumps: whether each draw is a jump and a few sweeps; ``sweeps_per_draw`` and ``split_merge`` are then those of the
+        warm-up only. A jump proposes a whole mixture at the modes of some number of clusters (``gibbs.jumps``), so that chains
+        pass at once between numbers and modes that split-merge hardly joins. The proposals take 5 to 20 seconds for each
+        number of clusters, most of it compiling.
     """
 
     n_draws: int = 1000
@@ -148,9 +149,9 @@ class Chains:
 
     def __init__(self, target: Target, prior: PriorSummary, settings: Gibbs, states: State, *, key: Array):
         self._target, self._prior, self._key = target, prior, key
-        self._bounded = target.weights_prior.size_is_bound
-        self._sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps[self._bounded]
-        self._n_tries = CONSTANTS.tries[self._bounded] if settings.split_merge is None else settings.split_merge
+        bounded = target.weights_prior.size_is_bound
+        self._sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps[bounded]
+        self._n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
         self._states = states
         self._tuning = jax.tree.map(lambda a: jnp.stack([a] * len(states.k)), first_tuning(prior))
 

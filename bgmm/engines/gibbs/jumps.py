@@ -28,7 +28,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float
-from scipy.special import gammaln
 
 from bgmm.core import kernel
 from bgmm.core.checks import numpy_generator
@@ -42,9 +41,9 @@ from bgmm.engines.gibbs.telescope import draw_k, log_joint
 from bgmm.engines.importance.labelling import Domain, in_domain, permutations_into, permute_each
 from bgmm.engines.importance.proposal import Proposal, log_densities
 from bgmm.engines.variational.density import LogPosterior, log_posteriors
-from bgmm.engines.variational.draws import weighted_draws
+from bgmm.engines.variational.draws import log_n_labellings, weighted_draws
 from bgmm.engines.variational.elbo import laplace_normal
-from bgmm.engines.variational.occupied import row_counts, with_components
+from bgmm.engines.variational.occupied import larger_are_negligible, row_counts, with_components
 from bgmm.program.parts import from_parts, parts_of
 from bgmm.program.target import Target
 from bgmm.program.weights_prior import concentration_prior
@@ -57,7 +56,6 @@ class Constants:
     rounds: int = 3  # in which proposals are adapted
     n_starts: int = 8  # restarts among which the modes of each m are sought
     n_draws: int = 1000  # proposals that are made at once
-    negligible: float = 1e-3  # after two m in a row that are less probable, no larger m is proposed
     least: float = 0.02  # probability with which an m is proposed, at least
     max_parameters: int = 400  # of a mixture that is proposed: a t distribution of more is hardly ever accepted
 
@@ -96,7 +94,7 @@ class OfSize:
         m = self.target.n_components
         log_p = np.asarray(log_posteriors(LogPosterior(self.target), jnp.asarray(z)))
         partition = jax.vmap(lambda n: self.target.weights_prior.log_partition(n, jnp.ones(()), jnp.array(m)))(counts)
-        labellings = 0.0 if self.domain is None else gammaln(m + 1)
+        labellings = log_n_labellings(self.target, self.domain)
         return log_p - log_densities(self.proposal, z) + labellings - np.asarray(partition)
 
     def in_labelling(self, z: Float[np.ndarray, "s z"]) -> Float[np.ndarray, "s z"]:
@@ -197,8 +195,7 @@ def _of_each_size(target: Target, *, key: Array) -> list[OfSize]:
         sizes.append(log_evidence)
         if np.isfinite(log_evidence):
             found.append(OfSize(of_m, weighted.proposal, weighted.domain, log_evidence))
-        p = np.exp(np.array(sizes) - np.logaddexp.reduce(sizes))
-        if m > 2 and (p[-2:] < CONSTANTS.negligible).all():
+        if larger_are_negligible(np.array(sizes)):
             break
     return found
 
