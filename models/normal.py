@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import jax
@@ -78,11 +78,12 @@ class NormalFamily:
     def maximum_likelihood(self, statistics: Float[Array, "k p"], about: About) -> Components:
         """Components that maximise <S, eta> over the declared covariances, priors ignored.
 
-        The covariances are those of the components' rows, unless they fall under the floor; tied ones are pooled. Without a
-        floor r is 1e-8 of the data's scale, where float64 ends.
+        The covariances are those of the components' rows, unless they fall under those of the recording steps or a tenth of
+        ``floor``, which stands against collapse alone; tied ones are pooled. Without either, r is 1e-8 of the data's scale,
+        where float64 ends.
         """
         means, covariances = moments(self.factor, statistics, tied=self.is_tied)
-        r = jnp.maximum(self.resolution(about), 1e-8)
+        r = jnp.maximum(replace(self, floor=0.1 * self.floor).resolution(about), 1e-8)
         return Gaussians(means, jax.vmap(self.factor.at_least, in_axes=(0, None))(covariances, r), self.is_tied)
 
 

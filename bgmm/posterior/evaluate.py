@@ -142,8 +142,9 @@ def occupied(inputs: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
     found = _surely_occupied(inputs)
     rest = np.flatnonzero(~found.all(1))
     keys, impl = np.asarray(jax.random.key_data(jax.random.split(key, len(found)))), jax.random.key_impl(key)
-    for low in range(0, len(rest), _DRAWS_AT_ONCE):
-        some = rest[np.minimum(np.arange(low, low + _DRAWS_AT_ONCE), len(rest) - 1)]  # equal shapes: one compilation
+    at_once = min(_DRAWS_AT_ONCE, len(found))
+    for low in range(0, len(rest), at_once):
+        some = rest[np.minimum(np.arange(low, low + at_once), len(rest) - 1)]  # equal shapes: one compilation
         mixtures = jax.tree.map(lambda a: np.asarray(a)[some], inputs.mixture)  # noqa: B023
         of_some = jax.random.wrap_key_data(jax.device_put(keys[some]), impl=impl)
         found[some] = each_draw(_occupied, inputs._replace(mixture=mixtures), of_some)
