@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.scipy.special import gammaln
 
 import bgmm
 from bgmm import models
 from bgmm.core.in_memory import in_memory
 from bgmm.engines.chains import after_warmup
-from bgmm.engines.gibbs import engine
-from bgmm.engines.gibbs import jumps as jumps_module
+from bgmm.engines.gibbs import engine, jumps, modes
 from bgmm.engines.gibbs.engine import Chains, first_states
-from bgmm.engines.gibbs.jumps import Jumps, OfSize
+from bgmm.engines.gibbs.modes import seen_under
 from bgmm.engines.gibbs.reference import summarise_prior
 from bgmm.program.declare import make_target
-from bgmm.program.parts import from_parts, parts_of
 
-CHAINS = 8
+CHAINS = 4
 
 
 @pytest.fixture(scope="module")
@@ -36,29 +36,20 @@ def target():
 
 @pytest.fixture(scope="module")
 def chains(target):
-    """Chains with one sweep between two jumps, so that a fault in these shows."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "CONSTANTS", replace(engine.CONSTANTS, chunk=1))
-        yield settled(target)
-
-
-def settled(target) -> Chains:
+    """Chains after a warm-up in which they found landmarks."""
     prior = summarise_prior(target, key=jax.random.key(0))
     states = first_states(target, prior, CHAINS, key=jax.random.key(1))
-    chains = Chains(target, prior, bgmm.Gibbs(sweeps_per_draw=3), states, key=jax.random.key(2))
-    for _ in chains.draw(200, 0):
+    chains = Chains(target, prior, bgmm.Gibbs(sweeps_per_draw=1, split_merge=1), states, key=jax.random.key(2))
+    for _ in chains.draw(400, 0):
         pass
+    assert np.isfinite(chains._landmarks.log_probability).sum() > 8
     return chains
 
 
-@pytest.fixture(scope="module")
-def expected(chains):
-    return functionals(chains, 3000)
-
-
-def functionals(chains: Chains, n: int, jumps: Jumps | None = None) -> np.ndarray:
+def functionals(chains: Chains, n: int, *, n_jumps: int, n_tries: int) -> np.ndarray:
     """Quantities that no naming of the components changes: (chain, draw, 7)."""
-    (record,) = after_warmup(chains.draw(0, n, jumps=jumps), 0, [n])
+    chains._n_jumps, chains._n_tries = n_jumps, n_tries
+    (record,) = after_warmup(chains.draw(0, n), 0, [n])
     k_plus, w, mu = record.occupied.sum(-1), np.exp(record.state.log_w), record.state.z[..., 0]
     each = [
         k_plus == 1,
@@ -72,6 +63,12 @@ def functionals(chains: Chains, n: int, jumps: Jumps | None = None) -> np.ndarra
     return np.stack([np.asarray(value, float) for value in each], axis=-1)
 
 
+@pytest.fixture(scope="module")
+def expected(chains):
+    """Without jumps."""
+    return functionals(chains, 10_000, n_jumps=0, n_tries=1)
+
+
 def largest_z(found: np.ndarray, expected: np.ndarray) -> float:
     z = []
     for j in range(found.shape[-1]):
@@ -80,57 +77,95 @@ def largest_z(found: np.ndarray, expected: np.ndarray) -> float:
     return max(z)
 
 
-def test_jumps_leave_the_posterior_as_it_is(target, chains, expected):
-    jumps = Jumps(target, key=jax.random.key(5))
-    found = functionals(chains, 600, jumps)
+def test_jumps_leave_the_posterior_as_it_is(chains, expected):
+    found = functionals(chains, 4000, n_jumps=2, n_tries=0)
     assert largest_z(found, expected) < 4.0  # of 7: over 4 with probability 5e-4
     assert found[..., 2].std() > 0.3  # else nothing was tested
 
 
-def _unlabelled(monkeypatch):
-    monkeypatch.setattr(jumps_module, "log_n_labellings", lambda target, domain: 0.0)
+def as_labelled(original):
+    """Permanents with a factor too many: the number of names that m clusters may have."""
+    return lambda log_a, m: original(log_a, m) + gammaln(m + 1.0)
 
 
-def _probabilities_of_sizes_upside_down(monkeypatch):
-    original = Jumps._log_ratio
-
-    def log_ratio(self, *given):
-        probability, self._probability = self._probability, 1 / self._probability
-        value = original(self, *given)
-        self._probability = probability
-        return value
-
-    monkeypatch.setattr(Jumps, "_log_ratio", log_ratio)
+def uniform(landmarks, c, assignments, m):
+    """Probabilities as if all partitions were proposed alike."""
+    return jnp.where(landmarks.n_clusters == m, 0.0, -jnp.inf).max()
 
 
-@pytest.mark.parametrize(
-    ("fault", "n"), [(_unlabelled, 300), (_probabilities_of_sizes_upside_down, 700)], ids=["labels", "sizes"]
-)
-def test_planted_faults_are_found(target, chains, expected, fault, n, monkeypatch):
-    jumps = Jumps(target, key=jax.random.key(5))
-    fault(monkeypatch)
-    assert largest_z(functionals(chains, n, jumps), expected) > 6.0
+@pytest.mark.parametrize("fault", ["names", "proposal"])
+def test_planted_faults_are_found(chains, expected, fault, monkeypatch):
+    if fault == "names":
+        monkeypatch.setattr(jumps, "log_permanents", as_labelled(jumps.log_permanents))
+    else:
+        monkeypatch.setattr(jumps, "log_probability", uniform)
+    engine._advance.clear_cache()
+    try:
+        assert largest_z(functionals(chains, 3000, n_jumps=2, n_tries=0), expected) > 6.0
+    finally:
+        engine._advance.clear_cache()
 
 
-def test_a_vector_is_its_parts(target, rng):
-    of_three = jumps_module.with_components(target, 3)
-    z = rng.normal(size=(5, of_three.n_dim))
-    each, h = parts_of(of_three, z)
-    for i in range(5):
-        log_w = np.asarray(of_three.mixture(jnp.asarray(z[i])).log_weights)
-        np.testing.assert_allclose(from_parts(of_three, log_w, each[i], h[i]), z[i], rtol=1e-9)
+@pytest.mark.parametrize("m", [1, 3, 5])
+def test_permanents_are_sums_over_permutations(rng, m):
+    log_a = 30 * rng.normal(size=(5, 5, 4))
+    found = jumps.log_permanents(jnp.asarray(log_a), jnp.array(m))
+    each = [log_a[np.arange(m), list(order), :].sum(0) for order in permutations(range(m))]
+    np.testing.assert_allclose(found, np.logaddexp.reduce(each, axis=0), rtol=1e-12)
 
 
-def test_a_proposal_is_not_used_twice(target):
-    jumps = Jumps(target, key=jax.random.key(6))
-    assert isinstance(jumps._sizes[0], OfSize)
-    taken = np.concatenate([jumps._next(50).h[:, 0] for _ in range(60)])
-    assert len(np.unique(taken)) == len(taken)
+def partitions_of(n: int):
+    """All partitions of n rows, as the cluster of each, clusters in the order of their first rows."""
+    if n == 0:
+        yield []
+        return
+    for smaller in partitions_of(n - 1):
+        for cluster in range(max(smaller, default=-1) + 2):
+            yield [*smaller, cluster]
+
+
+def test_probabilities_of_all_partitions_sum_to_that_of_leaving_no_cluster_without_rows(rng):
+    n, size = 6, 3
+    r = rng.dirichlet(np.ones(size), size=(2, n))
+    r[1, :, 2], clusters = 0.0, np.array([3, 2])
+    r /= r.sum(2, keepdims=True)
+    log_r = [
+        jumps.log_responsibilities(jnp.asarray(one), jnp.array(m), jnp.array(n)) for one, m in zip(r, clusters, strict=True)
+    ]
+    rho = np.array([0.3, 0.7])
+    landmarks = jumps.Landmarks(jnp.stack(log_r, axis=2), jnp.asarray(clusters), jnp.log(jnp.asarray(rho)))
+    log_q = jax.jit(lambda z, m: jumps.log_probability(landmarks, jnp.ones((1, n)), z[None], m))
+    total = sum(np.exp(float(log_q(jnp.asarray(z), jnp.array(max(z) + 1)))) for z in partitions_of(n) if max(z) < size)
+
+    whole = 0.0
+    for probability, one, m in zip(rho, np.exp(np.stack(log_r)), clusters, strict=True):
+        for names in np.ndindex(*[m] * n):
+            if len(set(names)) == m:
+                whole += probability * one[np.arange(n), list(names)].prod()
+    assert total == pytest.approx(whole, rel=1e-10)
+    assert whole < 0.95
+
+
+def test_modes_of_each_number_of_clusters_are_found(rng, monkeypatch):
+    """Three groups in a row: a cut of the whole, then of the wider part; merging brings the two back that are closest."""
+    x = np.concatenate([rng.normal(at, 0.3, (40, 1)) for at in (-3.0, 0.0, 1.6)])
+    target = make_target(
+        models.random_k(max_components=4), x[:1], rows=in_memory(x)[0], scaling=None, recording_step=np.zeros(1)
+    )
+    prior = summarise_prior(target, key=jax.random.key(0))
+    states = first_states(target, prior, 2, key=jax.random.key(1))
+    seen = seen_under(target, prior, jax.tree.map(lambda a: a[0], states), jax.random.key(2))
+    monkeypatch.setattr(modes, "CONSTANTS", replace(modes.CONSTANTS, worth=np.inf))
+    found = modes.partition_modes(seen, np.zeros((1, 4, 3)))
+    counts = [sorted(S[S[:, 0] > 0][:, 0].round().astype(int).tolist()) for S in found]
+    assert counts[0] == [40, 40, 40]
+    assert [one for one in counts if len(one) == 1] == [[120]]
+    assert [40, 80] in counts
 
 
 @pytest.mark.filterwarnings("ignore:in .* of the draws all", "ignore:the chains do not agree")
-def test_a_fit_with_jumps_tells_of_them(rng):
+def test_a_fit_tells_of_its_jumps(rng):
     x = np.concatenate([rng.normal(-2, 1, (20, 1)), rng.normal(2, 1, (20, 1))])
     model = models.random_k(components=models.Gaussian(tied=True), max_components=2)
-    tree = bgmm.fit(model, x, bgmm.Gibbs(n_draws=100, n_warmup=60, n_chains=2, jumps=True))
-    assert 0.1 < float(tree["sample_stats"]["jump_accepted"].mean()) <= 1.0
+    settings = bgmm.Gibbs(n_draws=50, n_warmup=60, n_chains=2, sweeps_per_draw=1)
+    assert 0.1 < float(bgmm.fit(model, x, settings)["sample_stats"]["jump_accepted"].mean()) <= 1.0

@@ -25,7 +25,7 @@ def describe(target: Target, records: Record) -> Draws:
     draws = draws_of_states(target, "chains", records.state, records.occupied, records.log_likelihood)
     draws.stats["acceptance_rate"] = np.asarray(records.acceptance)
     draws.stats["split_merge_accepted"] = np.asarray(records.n_split_merge)
-    draws.stats["jump_accepted"] = np.asarray(records.jumped)
+    draws.stats["jump_accepted"] = np.asarray(records.n_jumps)
     return draws
 
 

@@ -21,7 +21,8 @@ from bgmm.core.progress import advance, is_shown, note, split_r_hat, stage
 from bgmm.engines.base import Draws, Enough
 from bgmm.engines.chains import Chunks, sampled
 from bgmm.engines.gibbs.draws import describe
-from bgmm.engines.gibbs.jumps import Jumps
+from bgmm.engines.gibbs.jumps import none
+from bgmm.engines.gibbs.landmarks import find_landmarks
 from bgmm.engines.gibbs.reference import PriorSummary, summarise_prior
 from bgmm.engines.gibbs.sweep import Record, State, first_tuning, sweep
 from bgmm.engines.optimise.starts import SEEDING_ROWS, around, seeds, some_rows
@@ -35,10 +36,11 @@ class Constants:
     starts: tuple[int, ...] = (1, 2, 5, 10, 15)  # components with which chains begin
     coolest: float = 0.05  # inverse temperature at the beginning of warm-up
     annealed: float = 0.5  # share of warm-up in which it rises to one
-    sweeps: tuple[int, int] = (5, 10)  # for each draw, with a given number of components and with one that is only bounded
-    tries: tuple[int, int] = (1, 3)  # splits and merges in each sweep, likewise
+    sweeps: tuple[int, int] = (5, 5)  # for each draw, with a given number of components and with one that is only bounded
+    tries: tuple[int, int] = (1, 2)  # splits and merges in each sweep, likewise
+    jumps: int = 1  # in each sweep
+    looks: tuple[float, ...] = (0.75, 1.0)  # shares of warm-up after which landmarks for the jumps are sought
     chunk: int = 5  # draws between two updates of the progress bar
-    with_jumps: tuple[int, int] = (1, 1)  # sweeps, and tries in each, of which a chunk of draws has as many between two jumps
 
 
 CONSTANTS = Constants()
@@ -58,28 +60,26 @@ class Gibbs:
         where the number of components is unknown, else 1.
     :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
-    :param jumps: whether each draw is a jump and a few sweeps; ``sweeps_per_draw`` and ``split_merge`` are then those of the
-        warm-up only. A jump proposes a whole mixture at the modes of some number of clusters (``gibbs.jumps``), so that chains
-        pass at once between numbers and modes that split-merge hardly joins. The proposals take 5 to 20 seconds for each
-        number of clusters, most of it compiling.
+    :param jumps: changes of the whole partition that are tried in each sweep, by default one: the rows are assigned anew by a
+        mixture at a mode of some number of clusters (``gibbs.jumps``), so that chains pass at once between numbers and modes
+        that splits and merges hardly join.
     """
 
-    n_draws: int = 1000
+    n_draws: int = 2000
     n_chains: int = 4
-    n_warmup: int = 500
+    n_warmup: int = 300
     sweeps_per_draw: int | None = None
     split_merge: int | None = None
     stop_early: bool = True
-    jumps: bool = False
+    jumps: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_draws", "n_chains", "n_warmup"):
             check_count(name, getattr(self, name))
-        for name, least in (("sweeps_per_draw", 1), ("split_merge", 0)):
+        for name, least in (("sweeps_per_draw", 1), ("split_merge", 0), ("jumps", 0)):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), least=least)
         check_flag("stop_early", self.stop_early)
-        check_flag("jumps", self.jumps)
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """Components that are not alike or have no sufficient statistics, weights other than 0 and 1, streams, and starts."""
@@ -94,8 +94,6 @@ class Gibbs:
             return "Gibbs keeps the assignment of every row, so that rows must be in memory; fit a sample of them"
         if not np.isin(np.asarray(target.rows.weights), (0.0, 1.0)).all():
             return "Gibbs assigns whole rows, and weights= has others than 0 and 1; repeat the rows"
-        if self.jumps and target.recentred is not None:
-            return "jumps fit badly where components share a learned factor; leave jumps out"
         return None
 
     def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
@@ -103,22 +101,17 @@ class Gibbs:
         assert isinstance(target.rows, InMemory)
         # The chains are spread instead of the rows; statistics about the origin need double precision.
         target = replace(target, rows=target.rows.on_one_device().in_double())
-        key_prior, key_start, key_run, key_jumps = jax.random.split(key, 4)
+        key_prior, key_start, key_run = jax.random.split(key, 3)
         with stage("first states of the chains"):
             prior = summarise_prior(target, key=key_prior)
             states = first_states(target, prior, self.n_chains, key=key_start)
         chains = Chains(target, prior, self, states, key=key_run)
         described, enough = partial(describe, target), enough if self.stop_early else None
-        if not self.jumps:
-            return sampled(chains.draw(self.n_warmup, self.n_draws), self.n_warmup, self.n_draws, described, enough)
-        jumps = Jumps(target, key=key_jumps)
-        for _ in chains.draw(self.n_warmup, 0):
-            pass
-        return sampled(chains.draw(0, self.n_draws, jumps=jumps), 0, self.n_draws, described, enough)
+        return sampled(chains.draw(self.n_warmup, self.n_draws), self.n_warmup, self.n_draws, described, enough)
 
 
 @jax.jit
-def _advance(target, prior, states, tuning, inverse_temperatures, rates, keys, sweeps, n_tries):
+def _advance(target, prior, states, tuning, inverse_temperatures, rates, keys, landmarks, sweeps, n_jumps, n_tries):
     """As many draws of all chains as there are temperatures, each the last of some sweeps."""
 
     def of_chain(chain):
@@ -130,7 +123,8 @@ def _advance(target, prior, states, tuning, inverse_temperatures, rates, keys, s
             def one(i, carry):
                 state, tuning, _ = carry
                 key_sweep = jax.random.fold_in(key, i)
-                return sweep(target, prior, state, tuning, inverse_temperature, rate, n_tries, key=key_sweep)
+                tried = landmarks, n_jumps, n_tries
+                return sweep(target, prior, state, tuning, inverse_temperature, rate, *tried, key=key_sweep)
 
             state, tuning = carry
             shapes = jax.eval_shape(lambda: one(0, (state, tuning, None)))[2]
@@ -152,27 +146,29 @@ class Chains:
         bounded = target.weights_prior.size_is_bound
         self._sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps[bounded]
         self._n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
+        self._n_jumps = CONSTANTS.jumps if settings.jumps is None else settings.jumps
+        self._landmarks, self._has_landmarks = none(target.rows.n_places, target.n_components), False
         self._states = states
         self._tuning = jax.tree.map(lambda a: jnp.stack([a] * len(states.k)), first_tuning(prior))
 
-    def draw(self, n_warmup: int, n_draws: int, *, inverse_temperature: float = 1.0, jumps: Jumps | None = None) -> Chunks:
+    def draw(self, n_warmup: int, n_draws: int, *, inverse_temperature: float = 1.0) -> Chunks:
         """Records with axes chain and draw, warm-up first, until ``n_warmup + n_draws`` have come.
 
         :param inverse_temperature: power to which the likelihood is raised after warm-up.
-        :param jumps: of each chain, one before each draw, which then has few sweeps.
         """
-        size = CONSTANTS.chunk if jumps is None else 1
-        n_chains, n_steps = len(self._states.k), n_warmup + n_draws
-        sweeps, n_tries = (self._sweeps, self._n_tries) if jumps is None else CONSTANTS.with_jumps
+        size, n_chains, n_steps = CONSTANTS.chunk, len(self._states.k), n_warmup + n_draws
+        looks = {size * round(share * n_warmup / size) for share in CONSTANTS.looks} if n_warmup and self._n_jumps else set()
         warm = np.arange(n_steps) / max(n_warmup, 1) + (n_warmup == 0)
         annealed = CONSTANTS.coolest ** np.clip(1 - warm / CONSTANTS.annealed, 0.0, 1.0)
         temperatures = np.where(warm < 1, inverse_temperature * annealed, inverse_temperature)
         rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
         shown: list[Record] = []
+        recent: list[Record] = []  # at the full power of the likelihood
         with stage(f"{n_chains} chains", total=n_steps, unit="draws"):
             for done in range(0, n_steps, size):
-                if jumps is not None:
-                    self._states, jumped = jumps.jump(self._states)
+                if done in looks:
+                    self._look(recent)
+                    recent = []
                 pad = (0, CONSTANTS.chunk - len(rates[done : done + size]))
                 of_draws = (jnp.asarray(np.pad(a[done : done + size], pad, mode="edge")) for a in (temperatures, rates))
                 self._key, key = jax.random.split(self._key)
@@ -185,18 +181,25 @@ class Chains:
                     tuning,
                     *of_draws,
                     jax.random.split(key, n_chains),
-                    sweeps,
-                    n_tries,
+                    self._landmarks,
+                    self._sweeps,
+                    self._n_jumps if self._has_landmarks else 0,
+                    self._n_tries,
                 )
                 chunk = jax.device_get(chunk)
-                if jumps is not None:  # the last sweep of the chunk is the draw
-                    last = jax.tree.map(lambda a: a[:, -1:], chunk)
-                    chunk = last._replace(jumped=jumped[:, None].astype(float))
+                if done < n_warmup and warm[done] >= CONSTANTS.annealed:
+                    recent.append(chunk)
                 advance(min(size, n_steps - done))
                 if is_shown():
                     shown.append(chunk)
                     note(_so_far(shown, n_warmup))
                 yield chunk
+
+    def _look(self, recent: list[Record]) -> None:
+        """Landmarks from where the chains were lately."""
+        self._key, key = jax.random.split(self._key)
+        flat = jax.tree.map(lambda *a: np.concatenate(np.concatenate(a, axis=1)), *recent)
+        self._landmarks, self._has_landmarks = find_landmarks(self._target, self._prior, flat, key=key), True
 
 
 def _so_far(chunks: list[Record], n_warmup: int) -> str:

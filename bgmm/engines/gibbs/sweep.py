@@ -1,7 +1,7 @@
 """One sweep of the telescoping sampler, on whatever priors the components declare.
 
 Fruehwirth-Schnatter, Malsiner-Walli and Gruen (2021). A sweep draws the assignments (and missing values) given the mixture, in
-one pass; splits and merges clusters; moves the occupied components by HMC given their sufficient statistics, and what they
+one pass; tries other partitions; moves the occupied components by HMC given their sufficient statistics, and what they
 share; draws K, the concentration and the weights given the partition; and draws the components without rows from their prior.
 """
 
@@ -16,9 +16,11 @@ from jaxtyping import Array, Bool, Float, Int
 from bgmm.core import kernel
 from bgmm.core.gaussians import Linear
 from bgmm.engines.gibbs import telescope
+from bgmm.engines.gibbs.jumps import Landmarks, jump
 from bgmm.engines.gibbs.moves import CONSTANTS, N_SIZES, adapted, move_components, move_shared, size_class
+from bgmm.engines.gibbs.partitions import Partition, decided, occupied_first
 from bgmm.engines.gibbs.reference import Conditions, PriorSummary, reference_at
-from bgmm.engines.gibbs.split_merge import Partition, split_merge
+from bgmm.engines.gibbs.split_merge import split_merge
 from bgmm.program.target import Target
 
 
@@ -48,8 +50,8 @@ class Record(NamedTuple):
     occupied: Bool[Array, " m"]
     log_likelihood: Float[Array, ""]
     acceptance: Float[Array, ""]  # of HMC, over the occupied components
-    n_split_merge: Float[Array, ""]  # split-merge moves accepted in the sweep
-    jumped: Float[Array, ""]  # whether a jump was accepted before the sweep
+    n_split_merge: Float[Array, ""]  # splits and merges accepted in the sweep
+    n_jumps: Float[Array, ""]  # jumps accepted in the sweep
 
 
 def first_tuning(prior: PriorSummary) -> Tuning:
@@ -65,40 +67,48 @@ def sweep(
     tuning: Tuning,
     inverse_temperature: Float[Array, ""],
     rate: Float[Array, ""],
+    landmarks: Landmarks,
+    n_jumps: Int[Array, ""],
     n_tries: Int[Array, ""],
     *,
     key: Array,
 ) -> tuple[State, Tuning, Record]:
     """One sweep, the likelihood raised to the inverse temperature; the tuning adapts at a rate, not at all when it is zero.
 
-    :param n_tries: splits and merges that are tried.
+    :param n_jumps: jumps to the landmarks that are tried, before ``n_tries`` splits and merges.
     """
     names = ("rows", "moves", "shared", "components", "k", "alpha", "w", "prior")
     keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     weights, m = target.weights_prior, target.n_components
     fixed = Conditions(target, prior, reference_at(target, prior, state.h), state.h, inverse_temperature)
 
-    complete = kernel.draw_complete_data(_tempered(fixed, state), fixed.rows, key=keys["rows"])
-    partition, log_w = _occupied_first(Partition(complete.z, complete.statistics, state.z), state.log_w)
+    complete = kernel.draw_complete_data(mixture_at(fixed, state), fixed.rows, key=keys["rows"])
+    partition, log_w = occupied_first(Partition(complete.z, complete.statistics, state.z), state.log_w)
     record = Record(
         state=State(state.k, log_w, partition.z, state.h, state.log_alpha),
         occupied=partition.statistics[:, 0] > 0,
         log_likelihood=complete.log_likelihood + target.log_volume,
         acceptance=jnp.zeros(()),
         n_split_merge=jnp.zeros(()),
-        jumped=jnp.zeros(()),
+        n_jumps=jnp.zeros(()),
     )
     alpha = jnp.exp(state.log_alpha)
     if m > 1:
 
         def attempt(i, carry):
             partition, n_accepted = carry
-            partition, accepted = split_merge(fixed, complete.x, partition, alpha, key=jax.random.fold_in(keys["moves"], i))
-            return partition, n_accepted + accepted
+            key_propose, key_decide = jax.random.split(jax.random.fold_in(keys["moves"], i))
+            proposal = jax.lax.cond(
+                i < n_jumps,
+                lambda: jump(fixed, complete.x, partition, alpha, landmarks, key=key_propose),
+                lambda: split_merge(fixed, complete.x, partition, alpha, key=key_propose),
+            )
+            partition, accepted = decided(fixed, partition, proposal, key=key_decide)
+            return partition, n_accepted + accepted * jnp.stack([i < n_jumps, i >= n_jumps])
 
-        partition, n_accepted = jax.lax.fori_loop(0, n_tries, attempt, (partition, jnp.zeros(())))
-        partition, _ = _occupied_first(partition, log_w)
-        record = record._replace(n_split_merge=n_accepted)
+        partition, n_accepted = jax.lax.fori_loop(0, n_jumps + n_tries, attempt, (partition, jnp.zeros(2)))
+        partition, _ = occupied_first(partition, log_w)
+        record = record._replace(n_jumps=n_accepted[0], n_split_merge=n_accepted[1])
 
     counts = partition.statistics[:, 0]
     is_occupied = (counts > 0).astype(float)
@@ -118,7 +128,7 @@ def sweep(
     return state, tuning, record._replace(acceptance=(acceptance @ is_occupied) / jnp.maximum(is_occupied.sum(), 1.0))
 
 
-def _tempered(fixed: Conditions, state: State) -> Linear:
+def mixture_at(fixed: Conditions, state: State) -> Linear:
     """The natural form of the mixture, its component densities raised to the inverse temperature."""
 
     def eta(z: Float[Array, " q"]) -> Float[Array, " p"]:
@@ -144,10 +154,3 @@ def _shared_moved(
     )
     fixed = fixed._replace(h=h, reference=reference_at(fixed.target, fixed.prior, h))
     return fixed, partition._replace(z=z), tuning
-
-
-def _occupied_first(partition: Partition, log_w: Float[Array, " m"]) -> tuple[Partition, Float[Array, " m"]]:
-    """The components that hold rows before those that hold none, otherwise in their order."""
-    order = jnp.argsort(partition.statistics[:, 0] == 0, stable=True)
-    rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
-    return Partition(rank[partition.assignments], partition.statistics[order], partition.z[order]), log_w[order]

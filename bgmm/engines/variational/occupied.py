@@ -30,6 +30,7 @@ from scipy.special import logsumexp
 from bgmm.core import kernel
 from bgmm.core.checks import numpy_generator
 from bgmm.core.components import Mixture
+from bgmm.core.factor import AnyArray
 from bgmm.core.importance import log_mean, resample, smoothed_weights
 from bgmm.core.progress import stage
 from bgmm.engines.base import Draws
@@ -38,8 +39,8 @@ from bgmm.engines.gibbs.sweep import State
 from bgmm.engines.variational.draws import Weighted, with_worth
 from bgmm.program.declare import make_target
 from bgmm.program.family import DeclaredMixture
-from bgmm.program.parts import parts_of
 from bgmm.program.target import Target
+from bgmm.program.trace import unpack
 from bgmm.program.weights import UniformWeights
 from bgmm.program.weights_prior import concentration_prior
 
@@ -135,8 +136,17 @@ def _filled(target: Target, of_m: Target, found: Weighted, alphas: Concentration
     uniform = np.asarray(jax.vmap(lambda n: of_m.weights_prior.log_partition(n, jnp.ones(()), jnp.array(n.shape[0])))(counts))
     log_ratio = logsumexp(joint.reshape(len(joint), -1), axis=1) - uniform
     log_w = np.where((counts > 0).all(1), found.log_ratio + found.log_n_labellings + log_ratio, -np.inf)
-    z, h = (np.asarray(a) for a in parts_of(of_m, found.z))
+    z, h = (np.asarray(a) for a in _parts_of(of_m, found.z))
     return Filled(log_w, np.pad(z, ((0, 0), (0, target.n_components - z.shape[1]), (0, 0))), h, padded)
+
+
+def _parts_of(target: Target, z: Float[AnyArray, "s z"]) -> tuple[Float[Array, "s k q"], Float[Array, "s h"]]:
+    """Parameters component by component, and shared ones."""
+    n, k = z.shape[0], target.n_components
+    sites = jax.vmap(lambda z: unpack(target.layout, z))(jnp.asarray(z))
+    each = [sites[name].reshape(n, k, -1) for name, _ in target.component_sites]
+    shared = [sites[name].reshape(n, -1) for name, _ in target.shared_sites]
+    return jnp.concatenate(each, axis=2), jnp.concatenate([*shared, jnp.zeros((n, 0))], axis=1)
 
 
 @jax.jit
