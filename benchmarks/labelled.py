@@ -64,7 +64,7 @@ def ours(components: object) -> Callable[[np.ndarray], tuple[np.ndarray, list[st
         agree = not any("do not agree" in sentence for sentence in json.loads(tree.attrs["bgmm"])["verdict"]["sentences"])
         told = [", ".join(f"{k}: {p[k]:.2f}" for k in np.flatnonzero(p >= 0.05))]
         told += ["" if spread is None else f"{float(spread.median()):.2f}", "yes" if agree else "no"]
-        return np.asarray(bgmm.partition(tree)).ravel(), told
+        return bgmm.partition(tree)["assignments"].to_numpy(), told
 
     return fit
 
