@@ -25,6 +25,16 @@ class Source(NamedTuple):
     labels: np.ndarray | None = None
 
 
+def check_name(what: str, column: str) -> None:
+    """Require a name that a file can hold."""
+    try:
+        if "\0" not in column.encode().decode():
+            return
+    except UnicodeEncodeError:  # half of a surrogate pair
+        pass
+    raise ValueError(f"{what} has a name with a character that no file can hold; rename it")
+
+
 def counts_rows(values: np.ndarray) -> bool:
     """Whether the values are 0, 1, 2, ... or 1, 2, 3, ..."""
     return values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(len(values)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bgmm.core.scaling import CHUNK
-from bgmm.data.table import RESERVED
+from bgmm.data.source import check_name
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,7 @@ def _selected(path: Path, names: tuple[str, ...], columns: Sequence[str] | None)
     for name in kept:
         if name not in names:
             raise ValueError(f"'{path}' has no numeric column '{name}'; it has {', '.join(names)}")
-        if name in RESERVED:
-            raise ValueError(f"column '{name}' of '{path}' has the name of a dimension of the results; rename it")
+        check_name(f"column {name!r} of '{path}'", name)
     if not kept:
         raise ValueError(f"'{path}' has no column of numbers")
     return kept

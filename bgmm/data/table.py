@@ -17,10 +17,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from bgmm.data.source import Source, counts_rows, not_numbers
+from bgmm.data.source import Source, check_name, counts_rows, not_numbers
 from bgmm.data.text import read_text
 
-RESERVED = ("chain", "draw", "cluster", "feature", "feature_bis", "observation")  # dimensions of the results
 _MAX_LISTED = 20  # column names in a message
 _COMPLEX = "its values are complex; give real and imaginary parts as two columns"
 _UNNAMED = "Unnamed: 0"  # the name that pandas gives to a column of row numbers without a name
@@ -171,8 +170,7 @@ def _refuse_repeated(names: list[str], name: str) -> None:
 
 
 def _check_numbers(what: str, column: str, values: np.ndarray, fitting: bool) -> None:
-    if column in RESERVED:
-        raise ValueError(f"{what} has a name that the results use themselves; rename it or choose other columns")
+    check_name(what, column)
     if np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0]) + 1
         raise ValueError(f"{what} is infinite in row {row}; give a finite number or mark it as missing")

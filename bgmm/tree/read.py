@@ -13,6 +13,7 @@ import xarray as xr
 from bgmm.core.components import Components, Mixture
 from bgmm.core.gaussians import Gaussians
 from bgmm.core.scaling import Scaling
+from bgmm.tree.schema import variable_of
 
 _NO_WEIGHT = -1e30  # logarithm of a weight of zero: finite, and less than any density makes up for
 
@@ -172,7 +173,7 @@ def observed(tree: xr.DataTree) -> np.ndarray:
             )
         raise ValueError("this tree holds no observed data; give the rows as x, to from_draws or to a function that takes x")
     group = tree["observed_data"]
-    return np.stack([group[name].to_numpy() for name in features_of(tree)], axis=1)
+    return np.stack([group[variable_of(name)].to_numpy() for name in features_of(tree)], axis=1)
 
 
 def observation_weights(tree: xr.DataTree) -> np.ndarray | None:
