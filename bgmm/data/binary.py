@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import reprlib
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -10,13 +13,44 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_npy(name: str, file: BinaryIO) -> np.ndarray:
-    """The array of a .npy file, which must be as long as its header says: memory is taken only for what is there."""
+_UNREADABLE = "{} holds no array that NumPy can read; write it with numpy.save"
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,  # which differs in the encoding of names alone
+}
+
+
+def npy_header(name: str, file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the array in a .npy file, which must be as long as these say; the file is left where the array begins.
+
+    :raises ValueError: for pickled objects, which are never loaded, for another kind of file, and for one that is cut off.
+    """
     try:
-        array = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{name} holds no array of numbers that NumPy can read; write it with numpy.save") from error
-    return array
+        shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+    except Exception as error:  # a hostile header raises whatever the parser of Python does
+        raise ValueError(_UNREADABLE.format(name)) from error
+    if dtype.hasobject:
+        raise ValueError(
+            f"{name} holds pickled objects, which are not loaded because that can run code; save an array of numbers"
+        )
+    needed, found = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
+    if min(shape, default=0) < 0 or needed > found:
+        raise ValueError(
+            f"{name} says that it holds an array of shape {reprlib.repr(shape)}, {needed} bytes, and has {max(found, 0)}; "
+            "copy or write it anew"
+        )
+    return shape, dtype
+
+
+def read_npy(name: str, file: BinaryIO) -> np.ndarray:
+    """The array of a .npy file. Memory is taken only for what is there."""
+    npy_header(name, file)
+    file.seek(0)
+    try:
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except (OverflowError, ValueError) as error:  # more dimensions than NumPy has, or an endless one beside one of length 0
+        raise ValueError(_UNREADABLE.format(name)) from error
 
 
 def read_parquet(name: str, file: BinaryIO) -> pd.DataFrame:

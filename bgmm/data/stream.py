@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bgmm.core.scaling import CHUNK
+from bgmm.data.binary import npy_header
 from bgmm.data.source import check_name
 
 
@@ -88,14 +89,13 @@ def stream(path: str | Path, columns: Sequence[str] | None = None) -> Stream:
     if not path.is_file():
         raise ValueError(f"no file '{path}'")
     if path.suffix == ".npy":
-        array = np.load(path, mmap_mode="r")
-        if array.ndim != 2 or array.dtype.kind not in "iuf" or 0 in array.shape:
-            raise ValueError(
-                f"'{path}' must hold an array of numbers with rows and columns, not {array.dtype} of {array.shape}"
-            )
-        names = tuple(f"x{j + 1}" for j in range(array.shape[1]))
+        with path.open("rb") as file:
+            shape, dtype = npy_header(f"'{path}'", file)
+        if len(shape) != 2 or dtype.kind not in "iuf" or 0 in shape:
+            raise ValueError(f"'{path}' must hold an array of numbers with rows and columns, not {dtype} of {shape}")
+        names = tuple(f"x{j + 1}" for j in range(shape[1]))
         kept = _selected(path, names, columns)
-        return NpyStream(path, len(array), kept, tuple(names.index(name) for name in kept))
+        return NpyStream(path, shape[0], kept, tuple(names.index(name) for name in kept))
     if path.suffix == ".parquet":
         return _parquet(path, columns)
     raise ValueError(f"'{path}' must be a .npy or .parquet file to be streamed; bgmm.fit takes other tables in memory")

@@ -1,4 +1,5 @@
 import decimal
+import pickle
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+import bgmm
 from bgmm.data.table import as_table, read_table
 
 NAN = np.nan
@@ -329,15 +331,59 @@ def test_a_binary_file_that_is_not_what_its_name_says_is_refused_by_name(write, 
     assert "is empty" in refusal(read_table, write(b"", name))
 
 
-def test_a_cut_off_npy_file_is_refused_by_name(tmp_path):
-    np.save(tmp_path / "x.npy", np.ones((10, 2)))
-    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-8])
-    assert "x.npy" in refusal(read_table, tmp_path / "x.npy")
+def npy_with(header: str, data: bytes = b"", version: tuple[int, int] = (1, 0)) -> bytes:
+    """A .npy file with a header of one's own."""
+    size = len(header) + 1
+    length = size.to_bytes(2 if version == (1, 0) else 4, "little")
+    return b"\x93NUMPY" + bytes(version) + length + header.encode("latin-1") + b"\n" + data
 
 
-def test_pickled_objects_are_not_loaded(tmp_path):
-    np.save(tmp_path / "x.npy", np.array([{}, 1], dtype=object))
-    assert "x.npy" in refusal(read_table, tmp_path / "x.npy")
+HEADER = "{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy_with(HEADER.format(descr="<f8", shape=(10**15, 4)), bytes(64)),  # petabytes
+        npy_with(HEADER.format(descr="<f8", shape=(10**30, 4)), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(-1, 2)), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(True, 2.0)), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(4, 2)), bytes(63)),
+        npy_with(HEADER.format(descr="<f8", shape=(1,) * 100), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(0, 10**30)), bytes(64)),
+        npy_with(HEADER.format(descr="|V1000000000", shape=(4, 2)), bytes(64)),
+        npy_with(HEADER.format(descr="nonsense", shape=(4, 2)), bytes(64)),
+        npy_with("__import__('os').system('true')"),
+        npy_with("(" * 5000),
+        npy_with("[" * 90 + "]" * 90),
+        npy_with("{'descr': '<f8'}"),
+        npy_with(HEADER.format(descr="<f8", shape=(1, 1)), bytes(8), version=(9, 0)),
+        npy_with(" " * 2**20 + HEADER.format(descr="<f8", shape=(1, 1)), bytes(8), version=(2, 0)),
+        b"\x93NUMPY\x01\x00\xff\xff{",
+        b"\x93NUM",
+        b"PK\x03\x04",
+    ],
+    ids=range(18),
+)
+def test_a_npy_file_whose_header_lies_is_refused_by_name_without_taking_memory(write, content):
+    path = write(content, "x.npy")
+    assert "x.npy" in refusal(read_table, path)
+    assert "x.npy" in refusal(bgmm.stream, path)
+
+
+def test_pickled_objects_are_not_loaded_and_run_no_code(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    np.save(tmp_path / "x.npy", np.array([Hostile(), 1.0], dtype=object))
+    (tmp_path / "y.npy").write_bytes(pickle.dumps(Hostile()))
+    for name in ("x.npy", "y.npy"):
+        for read in (read_table, bgmm.stream):
+            assert name in refusal(read, tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+    pickle.loads((tmp_path / "y.npy").read_bytes())
+    assert (tmp_path / "ran").exists()  # it would have run
 
 
 def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
