@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import reprlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+NO_PARQUET = "{} is not a Parquet file that pyarrow can read; write it anew"
 _UNREADABLE = "{} holds no array that NumPy can read; write it with numpy.save"
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -53,14 +54,19 @@ def read_npy(name: str, file: BinaryIO) -> np.ndarray:
         raise ValueError(_UNREADABLE.format(name)) from error
 
 
-def read_parquet(name: str, file: BinaryIO) -> pd.DataFrame:
-    """The table of a Parquet file."""
+def pyarrow_parquet() -> Any:
+    """The module that reads Parquet."""
     try:
-        import pyarrow as pa
         import pyarrow.parquet
     except ImportError as error:
         raise ValueError("reading Parquet needs pyarrow: pip install 'bgmm[parquet]'") from error
+    return pyarrow.parquet
+
+
+def read_parquet(name: str, file: BinaryIO) -> pd.DataFrame:
+    """The table of a Parquet file."""
+    pq = pyarrow_parquet()
     try:
-        return pa.parquet.read_table(file).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{name} is not a Parquet file that pyarrow can read; write it anew") from error
+        return pq.read_table(file).to_pandas()
+    except Exception as error:  # the metadata of a hostile file raise whatever their readers do
+        raise ValueError(NO_PARQUET.format(name)) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bgmm.core.scaling import CHUNK
-from bgmm.data.binary import npy_header
+from bgmm.data.binary import NO_PARQUET, npy_header, pyarrow_parquet
 from bgmm.data.source import check_name
 
 
@@ -102,15 +102,16 @@ def stream(path: str | Path, columns: Sequence[str] | None = None) -> Stream:
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> ParquetStream:
+    pq = pyarrow_parquet()
+    import pyarrow as pa
+
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ValueError("a Parquet file needs pyarrow to be read: pip install 'bgmm[parquet]'") from error
-    with pq.ParquetFile(path) as file:
-        types, metadata = file.schema_arrow, file.metadata
-        numeric = tuple(f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
-        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        with pq.ParquetFile(path) as file:
+            types, metadata = file.schema_arrow, file.metadata
+            numeric = tuple(f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
+            sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    except Exception as error:  # the metadata of a hostile file raise whatever their readers do
+        raise ValueError(NO_PARQUET.format(f"'{path}'")) from error
     kept = _selected(path, numeric, columns)
     starts = tuple(np.concatenate([[0], np.cumsum(sizes)]).tolist())
     return ParquetStream(path, starts[-1], kept, tuple(range(len(kept))), starts)
