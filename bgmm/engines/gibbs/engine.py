@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from bgmm.core import kernel
-from bgmm.core.checks import check_count, check_flag, is_number
+from bgmm.core.checks import check_choice, check_count, check_flag, is_number
 from bgmm.core.components import Mixture
 from bgmm.core.devices import map_on_each
 from bgmm.core.gaussians import Linear
@@ -19,7 +19,7 @@ from bgmm.core.in_memory import InMemory
 from bgmm.core.options import named_options
 from bgmm.core.progress import advance, is_shown, note, split_r_hat, stage
 from bgmm.engines.base import Draws, Enough
-from bgmm.engines.chains import Chunks, sampled
+from bgmm.engines.chains import ON_INTERRUPT, Chunks, sampled
 from bgmm.engines.gibbs.draws import describe
 from bgmm.engines.gibbs.jumps import Jumps
 from bgmm.engines.gibbs.reference import PriorSummary, summarise_prior
@@ -62,6 +62,8 @@ class Gibbs:
         warm-up only. A jump proposes a whole mixture at the modes of some number of clusters (``gibbs.jumps``), so that chains
         pass at once between numbers and modes that split-merge hardly joins. The proposals take 5 to 20 seconds for each
         number of clusters, most of it compiling.
+    :param on_interrupt: "raise" ends the fit on Ctrl-C (KeyboardInterrupt); "keep" returns what was drawn after warm-up, with
+        a warning, and the tree and its summary say so.
     """
 
     n_draws: int = 1000
@@ -71,6 +73,7 @@ class Gibbs:
     split_merge: int | None = None
     stop_early: bool = True
     jumps: bool = False
+    on_interrupt: str = "raise"
 
     def __post_init__(self) -> None:
         for name in ("n_draws", "n_chains", "n_warmup"):
@@ -80,6 +83,7 @@ class Gibbs:
                 check_count(name, getattr(self, name), least=least)
         check_flag("stop_early", self.stop_early)
         check_flag("jumps", self.jumps)
+        check_choice("on_interrupt", self.on_interrupt, ON_INTERRUPT)
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """Components that are not alike or have no sufficient statistics, weights other than 0 and 1, streams, and starts."""
@@ -108,13 +112,14 @@ class Gibbs:
             prior = summarise_prior(target, key=key_prior)
             states = first_states(target, prior, self.n_chains, key=key_start)
         chains = Chains(target, prior, self, states, key=key_run)
-        described, enough = partial(describe, target), enough if self.stop_early else None
-        if not self.jumps:
-            return sampled(chains.draw(self.n_warmup, self.n_draws), self.n_warmup, self.n_draws, described, enough)
-        jumps = Jumps(target, key=key_jumps)
-        for _ in chains.draw(self.n_warmup, 0):
-            pass
-        return sampled(chains.draw(0, self.n_draws, jumps=jumps), 0, self.n_draws, described, enough)
+        n_warmup, draws_of = self.n_warmup, chains.draw(self.n_warmup, self.n_draws)
+        if self.jumps:
+            jumps = Jumps(target, key=key_jumps)
+            for _ in chains.draw(n_warmup, 0):
+                pass
+            n_warmup, draws_of = 0, chains.draw(0, self.n_draws, jumps=jumps)
+        enough = enough if self.stop_early else None
+        return sampled(draws_of, n_warmup, self.n_draws, partial(describe, target), enough, self.on_interrupt)
 
 
 @jax.jit
