@@ -20,6 +20,7 @@ from bgmm.data.source import Source, Unusable, column_of, counts_rows
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "nat", "?", ".", "-", "--", "#n/a", "#n/a n/a", "#na", "<na>"}
 _MISSING |= {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}  # how C wrote NaN on Windows
+_ABOVE = re.compile("sep=.?|#.*", re.IGNORECASE)
 _COMMA = re.compile(r"[+-]?\d*,\d+")
 _SEPARATORS = (";", "\t", "|", ",", " ")  # among equally good ones the first is used; " " stands for any white space
 _MAX_TRIED = 100  # rows from which separator and decimal mark are detected
@@ -32,7 +33,7 @@ def read_text(name: str, file: BinaryIO) -> Source:
         raise ValueError(f"{name} is not a text file; save the table as CSV, .npy or .parquet")
     if not text.strip():
         raise ValueError(f"{name} is empty")
-    lines = io.StringIO(text, newline=None).readlines()
+    lines = _without_remarks(io.StringIO(text, newline=None).readlines())
     separator, mark = _layout(name, lines)
     ends, rows = _rectangle(name, lines, separator, mark)
     header = header_of(name, rows, partial(_number, mark=mark))
@@ -58,6 +59,20 @@ def _decode(data: bytes) -> str:
         with contextlib.suppress(UnicodeDecodeError):
             return data.decode(encoding)
     return data.decode("latin-1")
+
+
+def _without_remarks(lines: list[str]) -> list[str]:
+    """The lines, with those blank that stand above the table: a separator as Excel writes it (sep=;), and remarks behind #.
+
+    The last remark holds the names where numbers follow it, as numpy.savetxt writes them.
+    """
+    first = next((i for i, line in enumerate(lines) if line.strip() and not _ABOVE.fullmatch(line.strip())), len(lines))
+    above = ["\n"] * first
+    remarks = [i for i in range(first) if lines[i].lstrip().startswith("#")]
+    cells = [cell for line in lines[first : first + 1] for cell in re.split(r"[;,\t| ]+", line.strip()) if cell]
+    if remarks and all(_number(cell, ".") is not None for cell in cells):
+        above[remarks[-1]] = lines[remarks[-1]].lstrip("# \t")
+    return above + lines[first:]
 
 
 def _layout(name: str, lines: list[str]) -> tuple[str, str]:
@@ -103,6 +118,9 @@ def _rows(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
         trimmed = (" ".join(line.split()) for line in lines)
     else:
         trimmed = (line if line.strip(" \n") else "" for line in lines)
+    if not any('"' in line for line in lines):  # csv.reader has a limit to the length of a cell
+        split = ((i, line.rstrip("\n").split(separator)) for i, line in enumerate(trimmed, 1) if line.strip("\n"))
+        return ((i, [cell.strip() for cell in cells]) for i, cells in split)
     reader = csv.reader(trimmed, delimiter=separator, skipinitialspace=True, strict=True)
     return ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
 
@@ -115,7 +133,8 @@ def _rectangle(name: str, lines: list[str], separator: str, mark: str) -> tuple[
             ends.append(end)
             rows.append(cells)
     except csv.Error as error:
-        raise ValueError(f"{name} cannot be read from line {ends[-1] + 1} on ({error}); check its quotation marks") from error
+        what = "shorten that cell, or check" if "limit" in str(error) else "check"
+        raise ValueError(f"{name} cannot be read from line {ends[-1] + 1} on ({error}); {what} its quotation marks") from error
     width = Counter(map(len, rows)).most_common(1)[0][0]
     while width > 1 and not any(cells[width - 1] for cells in rows if len(cells) >= width):
         width -= 1  # lines that end in separators

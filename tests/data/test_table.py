@@ -237,6 +237,28 @@ def test_a_column_is_text_where_at_least_half_of_its_values_are(write):
     assert "line 2 has 'u'" in refusal(read_table, write("a,b\n1,u\n2,7\n3,8\n"))
 
 
+@pytest.mark.parametrize(
+    "above", ["sep=;\n", "# of 2020, in mm\n", "# one\n\n#two\n", "SEP=;\n# more\n"], ids=["sep", "one", "two", "both"]
+)
+def test_remarks_above_the_names_are_no_rows(write, above):
+    assert_table(read_table(write(above + "a;b\n1;2.5\n3;4.5\n")), [[1, 2.5], [3, 4.5]], "ab")
+    n_lines = above.count("\n") + 4
+    assert f"line {n_lines} has 'x'" in refusal(read_table, write(above + "a;b\n1;2.5\n3;4.5\n5;x\n7;8\n"))
+
+
+def test_names_behind_a_mark_of_remarks_are_names(write, tmp_path):
+    for separator in (" ", ",", "\t"):
+        np.savetxt(tmp_path / "y.csv", [[1, 2.5], [3, 4.5]], header=f"a{separator}b", delimiter=separator)
+        assert_table(read_table(tmp_path / "y.csv"), [[1, 2.5], [3, 4.5]], "ab")
+    assert "no rows" in refusal(read_table, write("# a\n# b\n"))
+
+
+def test_a_very_long_cell_is_read_or_named(write):
+    long = "z" * 200_000
+    assert_table(read_table(write(f"a,b\n1,{long}\n2,y\n")), [[1], [2]], "a")
+    assert "line 2" in refusal(read_table, write(f'a,b\n1,"{long}"\n2,y\n'))
+
+
 def test_digits_grouped_by_underscores_are_text(write):
     assert_table(read_table(write("a,b\n1_000,2\n2_000,3\n")), [[2], [3]], "b")
 
