@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.boundary_files import Answer, Case, Expected, Right, Sentence
+from benchmarks.boundary_file_judge import Answer, Case, Expected, Right, Sentence
 
 NAN = np.nan
 AB = ("a", "b")

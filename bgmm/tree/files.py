@@ -88,9 +88,7 @@ def load(path: str | Path) -> xr.DataTree:
     except Exception as error:  # of other files, HDF5 and its readers raise anything
         raise ValueError(f"'{path}' is not a netCDF file that bgmm wrote ({type(error).__name__})") from None
     try:
-        made = about(tree)
-        if not isinstance(made, dict) or not isinstance(made.get("components", ""), str):
-            raise ValueError("its attribute 'bgmm' is not as bgmm writes it")
+        about(tree)
         _ = has_mixtures(tree) and mixtures_of(tree)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}' holds no mixture: {' '.join(str(error).split())}") from None
