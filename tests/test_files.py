@@ -134,6 +134,17 @@ def test_parquet_runs_no_code_and_what_is_wrong_with_it_is_one_sentence(tmp_path
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such devices")
+def test_a_device_is_no_table_and_nothing_but_a_path_names_a_file(tree):
+    for name in ("/dev/zero", "/dev/null"):
+        with pytest.raises(ValueError, match=f"'{name}' is a device"):
+            read_table(name)
+    for path in (3, None, b"fit.nc"):
+        for call in (bgmm.load, lambda path: bgmm.save(tree, path)):
+            with pytest.raises((ValueError, TypeError)):
+                call(path)
+
+
 # Writing
 
 

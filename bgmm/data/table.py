@@ -105,8 +105,11 @@ def read_table(path: str | Path, columns: Iterable[Any] | None = None, *, fittin
     :raises ValueError: when the file cannot be used; the sentence says why and what to do.
     """
     name, kind = repr(str(path)), Path(path).suffix.lower()
+    found = Path(os.path.expanduser(path))  # unlike Path.expanduser, it leaves an unknown ~user unchanged
+    if found.is_char_device() or found.is_block_device():  # which may never end
+        raise ValueError(f"{name} is a device; give a file")
     try:
-        with Path(os.path.expanduser(path)).open("rb") as file:  # unlike Path.expanduser, it leaves an unknown ~user unchanged
+        with found.open("rb") as file:
             if not file.peek(1):
                 raise ValueError(f"{name} is empty")
             if kind == ".npy":

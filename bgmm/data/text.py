@@ -98,8 +98,10 @@ def _layout(name: str, lines: list[str]) -> tuple[str, str]:
 def _is_one_column_of_decimal_commas(name: str, lines: list[str]) -> bool:
     """Whether one name, or another text without a comma, stands above lines such as 1,5."""
     first, *others = [line.strip() for line in lines if line.strip()]
+    if "," in first or _number(first, ".") is not None:
+        return False
     commas = [line for line in others if _COMMA.fullmatch(line)]
-    if not commas or "," in first or _number(first, ".") is not None:
+    if not commas:
         return False
     if not all(_COMMA.fullmatch(line) or _number(line, ",") is not None for line in others):
         return False

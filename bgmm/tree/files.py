@@ -24,11 +24,12 @@ _MOST_PACKED = 1100  # times that deflate can shorten: it stays below 1032
 
 
 @of_tree
-def save(tree: xr.DataTree, path: str | Path) -> None:
+def save(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     """Write the tree to a netCDF file, whole or not at all.
 
     :raises ValueError: when the folder is missing or cannot be written, or the disk is full.
     """
+    _check_path("save", path)
     content = tree.to_netcdf(engine="h5netcdf")  # in memory: on a full disk the HDF5 library ends the process
     with replacing(path) as unfinished, unfinished.open("wb") as file:
         file.write(content)
@@ -43,7 +44,7 @@ class replacing:  # noqa: N801 (read as a verb)
     :raises ValueError: when that path cannot be written; what stood there is as it was.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path).resolve()  # a link stays, what it points to is replaced
 
     def __enter__(self) -> Path:
@@ -69,11 +70,12 @@ class replacing:  # noqa: N801 (read as a verb)
             raise ValueError(f"cannot write '{self.path}': {reason}; make room, or choose another folder") from None
 
 
-def load(path: str | Path) -> xr.DataTree:
+def load(path: str | os.PathLike[str]) -> xr.DataTree:
     """Read a tree that ``save`` wrote, into memory; the file is closed again.
 
     :raises ValueError: when there is no such file, it is damaged, or it is not a tree of a mixture.
     """
+    _check_path("load", path)
     if not Path(path).is_file():
         what = "is a folder" if Path(path).is_dir() else "does not exist"
         raise ValueError(f"'{path}' {what}; give a file that bgmm.save or 'bgmm fit' wrote")
@@ -93,6 +95,11 @@ def load(path: str | Path) -> xr.DataTree:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}' holds no mixture: {' '.join(str(error).split())}") from None
     return tree
+
+
+def _check_path(function: str, path: object) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{function} needs the path of a file, not {type(path).__name__}; give its name, such as 'fit.nc'")
 
 
 def _is_damaged(path: Path) -> bool:
