@@ -94,7 +94,7 @@ class Question:
         model, data, seed = self.model, self.data, self.seed
         streamed = data.in_memory is None
         rows = {"rows": str(data.values.path), "n_rows": data.values.n_rows} if streamed else {}  # type: ignore[union-attr]
-        told = {"stopped": draws.stopped} if draws.stopped else {}
+        told = ({"stopped": draws.stopped} if draws.stopped else {}) | ({"interrupted": True} if draws.interrupted else {})
         return (
             rows
             | told

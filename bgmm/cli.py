@@ -7,6 +7,8 @@ checked before a fit starts.
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import logging
 import os
 import sys
@@ -213,7 +215,11 @@ def _errors_name(path: Path) -> Iterator[None]:
 
 
 def _names(columns: str | None) -> list[str] | None:
-    return None if columns is None else [name.strip() for name in columns.split(",")]
+    """The names in a list, of which quotation marks enclose one that holds a comma."""
+    if columns is None:
+        return None
+    listed = next(csv.reader(io.StringIO(columns, newline=""), skipinitialspace=True), [])
+    return [name.strip() for name in listed or [""]]
 
 
 def _check_input(path: Path, remedy: str = "give the name of a table") -> Path:

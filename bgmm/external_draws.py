@@ -19,6 +19,7 @@ from bgmm.core.dense import Dense
 from bgmm.core.gaussians import Gaussians
 from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
+from bgmm.data.source import check_name
 from bgmm.data.table import Table, as_table
 from bgmm.posterior.assignments import small_labels
 from bgmm.posterior.evaluate import evaluation, occupied
@@ -164,4 +165,6 @@ def _features(features: Sequence[str] | None, table: Table | None, d: int | None
     names = tuple(str(name) for name in features)
     if isinstance(features, str) or len(names) != len(default) or len(set(names)) != len(names):
         raise ValueError(f"features must be {len(default)} different names, not {features!r}")
+    for name in names:
+        check_name(f"feature {name!r}", name)
     return names

@@ -1,28 +1,55 @@
-"""A table whose columns are parsed on demand, and two functions that all readers share."""
+"""A table whose columns are parsed on demand, and what all readers share: which cells are numbers, which columns are labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 _MAX_SHOWN = 40  # characters of a cell in a message
+# A number with more to it, which could be read in more than one way: 12%, $5, 1,234.5, 1.234,5, 1 234
+_CURRENCY = "[$\u20ac\u00a3\u00a5]"
+_GROUPED = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d{1,3}(?:[ '\u00a0\u202f]\d{3})+(?:[.,]\d+)?"
+_DRESSED = re.compile(rf"{_CURRENCY}?\s*[-+]?(?:{_GROUPED}|\d+(?:[.,]\d*)?|[.,]\d+)\s*(?:%|{_CURRENCY})?")
+_LABELS = re.compile(
+    r"unnamed: 0(\.\d+)?|index|idx|(.*[ _.-])?(row|record|case)?[ _.-]?id|.*[a-z](Id|ID)|row|rownames|#", re.DOTALL
+)
+
+
+class Unusable(NamedTuple):
+    """A column without numbers: the sentence says why, and ``skipped`` whether a table may have such a column beside others."""
+
+    sentence: str
+    skipped: bool
 
 
 class Source(NamedTuple):
     """A table whose columns are parsed on demand.
 
-    ``numbers(j)`` gives the values of column j as float64, or a sentence that says why they are not numbers. ``name`` is the
-    name of the table in messages, ``labels`` are names of the rows where they have any.
+    ``numbers(j)`` gives the values of column j as float64, or what is wrong with them. ``name`` is the name of the table in
+    messages, ``labels`` are names of the rows where they have any. ``is_named`` says whether the user named the columns.
     """
 
     name: str
     n_rows: int
     columns: list[str]
-    numbers: Callable[[int], np.ndarray | str]
+    numbers: Callable[[int], np.ndarray | Unusable]
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None
+    is_named: bool = True
+
+
+def check_name(what: str, column: str) -> None:
+    """Require a name that a file can hold."""
+    try:
+        if "\0" not in column.encode().decode():
+            return
+    except UnicodeEncodeError:  # half of a surrogate pair
+        pass
+    raise ValueError(f"{what} has a name with a character that no file can hold; rename it")
 
 
 def counts_rows(values: np.ndarray) -> bool:
@@ -30,7 +57,51 @@ def counts_rows(values: np.ndarray) -> bool:
     return values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(len(values)))
 
 
-def not_numbers(row: int, value: object) -> str:
-    """The sentence for a column with a value that is not a number; ``row`` is the first such row, from 0."""
+def labels_rows(column: str, place: int, values: np.ndarray) -> str | None:
+    """Why the numbers of a column are labels of the rows, by its name and where it stands; None where they are data."""
+    unnamed = column.startswith("Unnamed: 0") and place == 0  # the name that pandas gives to a first column without one
+    if not unnamed and not (_LABELS.fullmatch(column) or _LABELS.fullmatch(column.lower())):
+        return None
+    if counts_rows(values):
+        return "it only counts the rows"
+    if not np.array_equal(values, np.floor(values)):
+        return None
+    if unnamed:
+        return "it has no name and whole numbers, as labels of rows have; name it to use it"
+    distinct = len(np.unique(values)) == len(values)
+    return (
+        "its whole numbers are all different, as labels of rows are; name it among the columns to use it" if distinct else None
+    )
+
+
+def column_of[T](
+    cells: Sequence[T],
+    number: Callable[[T], float | None],
+    place: Callable[[int], str],
+    is_code: Callable[[T], bool] = lambda _: False,
+) -> np.ndarray | Unusable:
+    """The numbers in the cells of a column, or why they are none: text, numbers with more to them, a few texts among numbers.
+
+    :param number: of a cell: NaN if it is missing, None if it is not a number.
+    :param place: of a cell that is to be mended, in a message.
+    :param is_code: whether a cell is a plain number that was kept as text, as codes are.
+    """
+    numbers = [number(cell) for cell in cells]
+    wrong = [i for i, value in enumerate(numbers) if value is None]
+    if not wrong:
+        return np.array(numbers, np.float64)
+    n_values = sum(value is None or not math.isnan(value) for value in numbers)
+    others = [i for i in wrong if not is_code(cells[i])]
+    words = [i for i in others if not (isinstance(cell := cells[i], str) and _DRESSED.fullmatch(cell.strip()))]
+    if 2 * len(words) >= n_values or not others:
+        return Unusable(f"its values are not numbers (row {wrong[0] + 1} has {shown(cells[wrong[0]])})", True)
+    i = (words or others)[0]
+    if words:
+        return Unusable(f"{place(i)} has {shown(cells[i])}; mend the cell, mark it as missing, or choose other columns", False)
+    return Unusable(f"{place(i)} has {shown(cells[i])}; write plain numbers, without signs or marks between thousands", False)
+
+
+def shown(value: object) -> str:
+    """A cell in a message, on one line and cut short."""
     text = str(value)
-    return f"its values are not numbers (row {row + 1} has {text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...'!r})"
+    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "...")

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from bgmm.core.scaling import CHUNK
-from bgmm.data.table import RESERVED
+from bgmm.data.binary import NO_PARQUET, npy_header, pyarrow_parquet
+from bgmm.data.source import check_name
 
 
 @dataclass(frozen=True)
@@ -88,29 +89,29 @@ def stream(path: str | Path, columns: Sequence[str] | None = None) -> Stream:
     if not path.is_file():
         raise ValueError(f"no file '{path}'")
     if path.suffix == ".npy":
-        array = np.load(path, mmap_mode="r")
-        if array.ndim != 2 or array.dtype.kind not in "iuf" or 0 in array.shape:
-            raise ValueError(
-                f"'{path}' must hold an array of numbers with rows and columns, not {array.dtype} of {array.shape}"
-            )
-        names = tuple(f"x{j + 1}" for j in range(array.shape[1]))
+        with path.open("rb") as file:
+            shape, dtype = npy_header(f"'{path}'", file)
+        if len(shape) != 2 or dtype.kind not in "iuf" or 0 in shape:
+            raise ValueError(f"'{path}' must hold an array of numbers with rows and columns, not {dtype} of {shape}")
+        names = tuple(f"x{j + 1}" for j in range(shape[1]))
         kept = _selected(path, names, columns)
-        return NpyStream(path, len(array), kept, tuple(names.index(name) for name in kept))
+        return NpyStream(path, shape[0], kept, tuple(names.index(name) for name in kept))
     if path.suffix == ".parquet":
         return _parquet(path, columns)
     raise ValueError(f"'{path}' must be a .npy or .parquet file to be streamed; bgmm.fit takes other tables in memory")
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> ParquetStream:
+    pq = pyarrow_parquet()
+    import pyarrow as pa
+
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ValueError("a Parquet file needs pyarrow to be read: pip install 'bgmm[parquet]'") from error
-    with pq.ParquetFile(path) as file:
-        types, metadata = file.schema_arrow, file.metadata
-        numeric = tuple(f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
-        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        with pq.ParquetFile(path) as file:
+            types, metadata = file.schema_arrow, file.metadata
+            numeric = tuple(f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
+            sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    except Exception as error:  # the metadata of a hostile file raise whatever their readers do
+        raise ValueError(NO_PARQUET.format(f"'{path}'")) from error
     kept = _selected(path, numeric, columns)
     starts = tuple(np.concatenate([[0], np.cumsum(sizes)]).tolist())
     return ParquetStream(path, starts[-1], kept, tuple(range(len(kept))), starts)
@@ -124,8 +125,7 @@ def _selected(path: Path, names: tuple[str, ...], columns: Sequence[str] | None)
     for name in kept:
         if name not in names:
             raise ValueError(f"'{path}' has no numeric column '{name}'; it has {', '.join(names)}")
-        if name in RESERVED:
-            raise ValueError(f"column '{name}' of '{path}' has the name of a dimension of the results; rename it")
+        check_name(f"column {name!r} of '{path}'", name)
     if not kept:
         raise ValueError(f"'{path}' has no column of numbers")
     return kept

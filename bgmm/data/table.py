@@ -1,29 +1,30 @@
 """Tables of numbers from a user's file, array or DataFrame.
 
-A column of text that was not requested is skipped with a note. Other unusable data raise a ValueError, whose sentence names the
-file, row or column and says what to do. Messages count rows from 1, the first row of data.
+A column that was not requested is skipped with a note where it is text or labels the rows: a first one without a name,
+and one that is called an id or an index and holds whole numbers, all different. Other unusable data, such as a few texts among
+numbers, raise a ValueError, whose sentence names the file, row or column and says what to do. Messages count rows from 1, the
+first row of data, and lines from the first of the file.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bgmm.data.source import Source, counts_rows, not_numbers
+from bgmm.data.binary import read_npy, read_parquet
+from bgmm.data.source import Source, Unusable, check_name, column_of, labels_rows
 from bgmm.data.text import read_text
 
-RESERVED = ("chain", "draw", "cluster", "feature", "feature_bis", "observation")  # dimensions of the results
 _MAX_LISTED = 20  # column names in a message
-_COMPLEX = "its values are complex; give real and imaginary parts as two columns"
-_UNNAMED = "Unnamed: 0"  # the name that pandas gives to a column of row numbers without a name
 
 
 class Table(NamedTuple):
@@ -96,19 +97,25 @@ def read_table(path: str | Path, columns: Iterable[Any] | None = None, *, fittin
     """The numeric columns of a file: ``.npy``, ``.parquet``, or text such as CSV.
 
     The separator of a text file (comma, semicolon, tab, pipe, white space), its encoding, decimal comma and header are
-    detected. If all cells of the first line are numbers or missing, that line is data and the features are named x1, x2, ...
-    Missing values are empty cells and NA, N/A, NaN, null, none, ? and a single point.
+    detected (``data.header`` says when a first line of numbers holds names). Missing values are empty cells, those that
+    pandas takes for missing, and also ?, - and a single point.
 
     :param columns: names of the columns to use; by default all numeric columns.
     :param fitting: whether the table is to be fitted, which needs at least two rows and a value in every column.
     :raises ValueError: when the file cannot be used; the sentence says why and what to do.
     """
-    name, readers = repr(str(path)), {".npy": _read_npy, ".parquet": _read_parquet}
+    name, kind = repr(str(path)), Path(path).suffix.lower()
+    found = Path(os.path.expanduser(path))  # unlike Path.expanduser, it leaves an unknown ~user unchanged
+    if found.is_char_device() or found.is_block_device():  # which may never end
+        raise ValueError(f"{name} is a device; give a file")
     try:
-        with Path(os.path.expanduser(path)).open("rb") as file:  # unlike Path.expanduser, it leaves an unknown ~user unchanged
+        with found.open("rb") as file:
             if not file.peek(1):
                 raise ValueError(f"{name} is empty")
-            source = readers.get(Path(path).suffix.lower(), read_text)(name, file)
+            if kind == ".npy":
+                source = _array(name, read_npy(name, file))
+            else:
+                source = _frame(name, read_parquet(name, file)) if kind == ".parquet" else read_text(name, file)
     except FileNotFoundError as error:
         raise ValueError(f"no file {name}") from error
     except IsADirectoryError as error:
@@ -129,14 +136,14 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Tabl
     position = {column: j for j, column in enumerate(names)}
     for column in names if wanted is None else _check_wanted(source, wanted):
         values = source.numbers(position[column])
-        if not isinstance(values, str) and wanted is None and column == _UNNAMED and counts_rows(values):
-            values = "it only counts the rows"
-        if not isinstance(values, str):
-            kept[column] = values
-        elif wanted is None and values != _COMPLEX:
-            notes.append(f"skipped column {column!r}: {values}")
+        if isinstance(values, Unusable):
+            if wanted is not None or not values.skipped:
+                raise ValueError(f"column {column!r} of {name} cannot be used: {values.sentence}")
+            notes.append(f"skipped column {column!r}: {values.sentence}")
+        elif wanted is None and source.is_named and (why := labels_rows(column, position[column], values)) is not None:
+            notes.append(f"skipped column {column!r}: {why}")
         else:
-            raise ValueError(f"column {column!r} of {name} cannot be used: {values}")
+            kept[column] = values
     if not kept:
         raise ValueError(f"{name} has no column of numbers: {notes[-1]}")
     for column, values in kept.items():
@@ -171,8 +178,7 @@ def _refuse_repeated(names: list[str], name: str) -> None:
 
 
 def _check_numbers(what: str, column: str, values: np.ndarray, fitting: bool) -> None:
-    if column in RESERVED:
-        raise ValueError(f"{what} has a name that the results use themselves; rename it or choose other columns")
+    check_name(what, column)
     if np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0]) + 1
         raise ValueError(f"{what} is infinite in row {row}; give a finite number or mark it as missing")
@@ -183,9 +189,9 @@ def _check_numbers(what: str, column: str, values: np.ndarray, fitting: bool) ->
 def _frame(name: str, frame: Any) -> Source:
     """The columns of a pandas DataFrame."""
 
-    def numbers(j: int) -> np.ndarray | str:
+    def numbers(j: int) -> np.ndarray | Unusable:
         column = frame.iloc[:, j]
-        return "its values are categories" if column.dtype == "category" else _numbers(column.to_numpy())
+        return Unusable("its values are categories", True) if column.dtype == "category" else _numbers(column.to_numpy())
 
     return Source(name, len(frame), [str(column) for column in frame.columns], numbers, labels=row_labels(frame))
 
@@ -202,43 +208,33 @@ def _array(name: str, x: Any) -> Source:
         received = f"shape {array.shape}" if array.ndim else f"a single {type(x).__name__}"
         raise ValueError(f"{name} must be an array of shape (n, d), or (n,) for one feature, not {received}")
     array = array[:, None] if array.ndim == 1 else array
-    return Source(name, len(array), [f"x{j + 1}" for j in range(array.shape[1])], lambda j: _numbers(array[:, j]))
+    names = [f"x{j + 1}" for j in range(array.shape[1])]
+    return Source(name, len(array), names, lambda j: _numbers(array[:, j]), is_named=False)
 
 
-def _numbers(values: np.ndarray) -> np.ndarray | str:
-    """The values of one column as float64, or a sentence that says why they are not numbers."""
+def _numbers(values: np.ndarray) -> np.ndarray | Unusable:
+    """The values of one column as float64, or why they are not numbers."""
     if values.dtype.kind in "iuf":
         return values.astype(np.float64)
     if values.dtype.kind == "c":
-        return _COMPLEX
-    numbers = np.full(len(values), np.nan)
-    for i, value in enumerate(values):
-        if value is None or type(value).__name__ == "NAType":
-            continue
-        if not isinstance(value, Real | Decimal) or isinstance(value, bool | np.timedelta64):
-            return not_numbers(i, value)
-        try:
-            numbers[i] = float(value)
-        except OverflowError:
-            return not_numbers(i, value)
-    return numbers
+        return Unusable("its values are complex; give real and imaginary parts as two columns", False)
+    return column_of(list(values), _number, lambda i: f"row {i + 1}", _is_number_as_text)
 
 
-def _read_npy(name: str, file: BinaryIO) -> Source:
+def _is_number_as_text(value: Any) -> bool:
     try:
-        array = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{name} holds no array of numbers that NumPy can read; write it with numpy.save") from error
-    return _array(name, array)
+        return isinstance(value, str) and float(value) is not None
+    except ValueError:
+        return False
 
 
-def _read_parquet(name: str, file: BinaryIO) -> Source:
+def _number(value: Any) -> float | None:
+    """The number that an object is: NaN if it is missing, None if it is not a number."""
+    if value is None or type(value).__name__ == "NAType":
+        return math.nan
+    if not isinstance(value, Real | Decimal) or isinstance(value, bool | np.timedelta64):
+        return None
     try:
-        import pyarrow as pa
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ValueError("reading Parquet needs pyarrow: pip install 'bgmm[parquet]'") from error
-    try:
-        return _frame(name, pa.parquet.read_table(file).to_pandas())
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{name} is not a Parquet file that pyarrow can read; write it anew") from error
+        return float(value)
+    except OverflowError:
+        return None

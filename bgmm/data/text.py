@@ -6,16 +6,22 @@ import contextlib
 import csv
 import io
 import math
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
 
-from bgmm.data.source import Source, counts_rows, not_numbers
+from bgmm.data.header import header_of
+from bgmm.data.source import Source, Unusable, column_of, counts_rows
 
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "."}
+_MISSING = {"", "na", "n/a", "nan", "null", "none", "nat", "?", ".", "-", "--", "#n/a", "#n/a n/a", "#na", "<na>"}
+_MISSING |= {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}  # how C wrote NaN on Windows
+_ABOVE = re.compile("sep=.?|#.*", re.IGNORECASE)
+_COMMA = re.compile(r"[+-]?\d*,\d+")
 _SEPARATORS = (";", "\t", "|", ",", " ")  # among equally good ones the first is used; " " stands for any white space
 _MAX_TRIED = 100  # rows from which separator and decimal mark are detected
 
@@ -27,20 +33,23 @@ def read_text(name: str, file: BinaryIO) -> Source:
         raise ValueError(f"{name} is not a text file; save the table as CSV, .npy or .parquet")
     if not text.strip():
         raise ValueError(f"{name} is empty")
-    lines = io.StringIO(text, newline=None).readlines()
-    separator, mark = _layout(lines)
-    rows = _rectangle(name, lines, separator, mark)
-    first, body = rows[0], rows[1:]
+    lines = _without_remarks(io.StringIO(text, newline=None).readlines())
+    separator, mark = _layout(name, lines)
+    ends, rows = _rectangle(name, lines, separator, mark)
+    header = header_of(name, rows, partial(_number, mark=mark))
     notes = [f"read commas in the numbers of {name} as decimal marks"] if mark == "," else []
-    texts = [cell for cell in first if _number(cell, mark) is None]
-    if texts or (len(first) > 1 and not first[0] and _are_row_names(body, mark)):
-        names = [cell or f"Unnamed: {j}" for j, cell in enumerate(first)]
-        if texts and any(cell and cell not in texts for cell in first):
-            notes.append(f"took the first line of {name} as names, with {texts[0]!r}; if it is data, put names above it")
+    notes += [] if header.note is None else [header.note]
+    names = [cell or f"Unnamed: {j}" for j, cell in enumerate(rows[0])]
+    if header.is_names:
+        ends, rows = ends[1:], rows[1:]
     else:
-        names, body = [f"x{j + 1}" for j in range(len(first))], rows
-    columns = list(zip(*body, strict=True))
-    return Source(name, len(body), names, lambda j: _parse(columns[j], mark), tuple(notes))
+        names = [f"x{j + 1}" for j in range(len(names))]
+    columns = list(zip(*rows, strict=True))
+
+    def numbers(j: int) -> np.ndarray | Unusable:
+        return column_of(columns[j], partial(_number, mark=mark), lambda i: f"line {ends[i]}")
+
+    return Source(name, len(rows), names, numbers, tuple(notes), is_named=header.is_names)
 
 
 def _decode(data: bytes) -> str:
@@ -52,8 +61,24 @@ def _decode(data: bytes) -> str:
     return data.decode("latin-1")
 
 
-def _layout(lines: list[str]) -> tuple[str, str]:
+def _without_remarks(lines: list[str]) -> list[str]:
+    """The lines, with those blank that stand above the table: a separator as Excel writes it (sep=;), and remarks behind #.
+
+    The last remark holds the names where numbers follow it, as numpy.savetxt writes them.
+    """
+    first = next((i for i, line in enumerate(lines) if line.strip() and not _ABOVE.fullmatch(line.strip())), len(lines))
+    above = ["\n"] * first
+    remarks = [i for i in range(first) if lines[i].lstrip().startswith("#")]
+    cells = [cell for line in lines[first : first + 1] for cell in re.split(r"[;,\t| ]+", line.strip()) if cell]
+    if remarks and all(_number(cell, ".") is not None for cell in cells):
+        above[remarks[-1]] = lines[remarks[-1]].lstrip("# \t")
+    return above + lines[first:]
+
+
+def _layout(name: str, lines: list[str]) -> tuple[str, str]:
     """Separator and decimal mark with the largest share of rows of equal length times the share of cells that are numbers."""
+    if _is_one_column_of_decimal_commas(name, lines):
+        return ";", ","
     best, best_score = (",", "."), (0.0, 0.0)
     for separator in _SEPARATORS:
         try:
@@ -70,25 +95,48 @@ def _layout(lines: list[str]) -> tuple[str, str]:
     return best
 
 
+def _is_one_column_of_decimal_commas(name: str, lines: list[str]) -> bool:
+    """Whether one name, or another text without a comma, stands above lines such as 1,5."""
+    first, *others = [line.strip() for line in lines if line.strip()]
+    if "," in first or _number(first, ".") is not None:
+        return False
+    commas = [line for line in others if _COMMA.fullmatch(line)]
+    if not commas:
+        return False
+    if not all(_COMMA.fullmatch(line) or _number(line, ",") is not None for line in others):
+        return False
+    labels = [_number(line.split(",")[0], ".") for line in commas]
+    if len(commas) == len(others) and None not in labels and counts_rows(np.array(labels)):
+        raise ValueError(
+            f"{name} has one name in its first line and {commas[0]!r} in the next, a number, or a label of the row and a "
+            "number; write a decimal point, or name both columns"
+        )
+    return True
+
+
 def _rows(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row, with the number of its last line; blank lines are skipped."""
     if separator == " ":
         trimmed = (" ".join(line.split()) for line in lines)
     else:
         trimmed = (line if line.strip(" \n") else "" for line in lines)
+    if not any('"' in line for line in lines):  # csv.reader has a limit to the length of a cell
+        split = ((i, line.rstrip("\n").split(separator)) for i, line in enumerate(trimmed, 1) if line.strip("\n"))
+        return ((i, [cell.strip() for cell in cells]) for i, cells in split)
     reader = csv.reader(trimmed, delimiter=separator, skipinitialspace=True, strict=True)
     return ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
 
 
-def _rectangle(name: str, lines: list[str], separator: str, mark: str) -> list[list[str]]:
-    """The cells of a file, checked to have the same number in every row."""
+def _rectangle(name: str, lines: list[str], separator: str, mark: str) -> tuple[list[int], list[list[str]]]:
+    """The last line of each row and its cells, checked to have the same number in every row."""
     ends, rows = [0], []
     try:
         for end, cells in _rows(lines, separator):
             ends.append(end)
             rows.append(cells)
     except csv.Error as error:
-        raise ValueError(f"{name} cannot be read from line {ends[-1] + 1} on ({error}); check its quotation marks") from error
+        what = "shorten that cell, or check" if "limit" in str(error) else "check"
+        raise ValueError(f"{name} cannot be read from line {ends[-1] + 1} on ({error}); {what} its quotation marks") from error
     width = Counter(map(len, rows)).most_common(1)[0][0]
     while width > 1 and not any(cells[width - 1] for cells in rows if len(cells) >= width):
         width -= 1  # lines that end in separators
@@ -99,22 +147,13 @@ def _rectangle(name: str, lines: list[str], separator: str, mark: str) -> list[l
         if len(cells) != width:
             n_cells = f"{len(cells)} cell" + "s" * (len(cells) != 1)
             raise ValueError(f"line {line} of {name} has {n_cells} where most lines have {width}; mend that line")
-    return rows
+    return ends[1:], rows
 
 
 def _are_row_names(body: list[list[str]], mark: str) -> bool:
     """Whether the first column is text or counts the rows."""
-    values = _parse([cells[0] for cells in body], mark)
-    return bool(body) and (isinstance(values, str) or counts_rows(values))
-
-
-def _parse(cells: Sequence[str], mark: str) -> np.ndarray | str:
-    """The numbers in the cells of one column, or a sentence that says why they are not numbers."""
-    numbers = [_number(cell, mark) for cell in cells]
-    if None in numbers:
-        row = numbers.index(None)
-        return not_numbers(row, cells[row])
-    return np.array(numbers, np.float64)
+    values = [_number(cells[0], mark) for cells in body]
+    return bool(body) and (None in values or counts_rows(np.array(values, float)))
 
 
 def _number(cell: str, mark: str) -> float | None:

@@ -30,6 +30,7 @@ class Draws:
     dims: dict[str, list[str]] = field(default_factory=dict)  # of the statistics that are not one number a draw
     warnings: list[str] = field(default_factory=list)  # one sentence each
     stopped: str = ""  # a sentence, where a sampler stopped before it had to
+    interrupted: bool = False  # whether the user stopped it
     engine: Engine | None = None  # that made the draws, where another one chose it
 
 

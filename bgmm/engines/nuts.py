@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import hmc
 
-from bgmm.core.checks import check_between, check_count, check_flag
+from bgmm.core.checks import check_between, check_choice, check_count, check_flag
 from bgmm.core.components import Mixture
 from bgmm.core.options import named_options
 from bgmm.core.progress import advance as advance_bar
 from bgmm.core.progress import is_shown, note, split_r_hat, stage
 from bgmm.engines.base import Draws, Enough, from_unconstrained, needs_given_k
-from bgmm.engines.chains import Chunks, sampled
+from bgmm.engines.chains import ON_INTERRUPT, Chunks, sampled
 from bgmm.engines.optimise.modes import Modes, find_modes
 from bgmm.program.target import Target
 
@@ -41,6 +41,8 @@ class NUTS:
     :param n_starts: restarts among which the modes are sought.
     :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
+    :param on_interrupt: "raise" ends the fit on Ctrl-C (KeyboardInterrupt); "keep" returns what was drawn after warm-up, with
+        a warning, and the tree and its summary say so.
     """
 
     n_draws: int = 2000
@@ -50,12 +52,14 @@ class NUTS:
     max_tree_depth: int = 10
     n_starts: int = 16
     stop_early: bool = True
+    on_interrupt: str = "raise"
 
     def __post_init__(self) -> None:
         for name in ("n_draws", "n_chains", "n_warmup", "max_tree_depth", "n_starts"):
             check_count(name, getattr(self, name))
         check_between("target_accept", self.target_accept, 0.0, 1.0)
         check_flag("stop_early", self.stop_early)
+        check_choice("on_interrupt", self.on_interrupt, ON_INTERRUPT)
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """A random number of components."""
@@ -81,7 +85,8 @@ class NUTS:
             return Draws("chains", mixture, sites, log_prior, stats, dims, self._warnings(stats))
 
         chains = sample_from(target, self, modes.z[chosen], modes.factor[chosen], key=key_sample)
-        return sampled(chains, self.n_warmup, self.n_draws, described, enough if self.stop_early else None)
+        enough = enough if self.stop_early else None
+        return sampled(chains, self.n_warmup, self.n_draws, described, enough, self.on_interrupt)
 
     def _warnings(self, stats: dict[str, np.ndarray]) -> list[str]:
         warnings = []

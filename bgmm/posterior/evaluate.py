@@ -61,7 +61,8 @@ def log_volume(x: Float[np.ndarray, "n d"], scaling: Scaling) -> Float[np.ndarra
 def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
     """``x`` as rows with the features that the tree was fitted to: by name, or by place when either has no names."""
     features = features_of(tree)
-    table = x if isinstance(x, Table) else as_table(x, fitting=False)
+    named = set(features) <= {str(name) for name in getattr(x, "columns", ())}  # other columns of a frame are not looked at
+    table = x if isinstance(x, Table) else as_table(x, features if named else None, fitting=False)
     flat = table is not x and table.values.shape == (len(features), 1) != (1, 1) and np.ndim(x) == 1
     if flat and table.features[0] not in features:
         row = ", ".join(f"{value:g}" for value in table.values[:, 0])

@@ -26,6 +26,7 @@ from bgmm.tree.read import (
     posterior_of,
     with_groups,
 )
+from bgmm.tree.schema import variable_of
 
 
 @of_tree
@@ -129,7 +130,7 @@ def posterior_predictive(tree: xr.DataTree, *, n_draws: int = 100, seed: int | j
     chosen = (np.arange(chains)[:, None] * draws + some).reshape(-1)
     rows = _rows_of(tree, chosen, len(x), random_key(seed))
     rows = np.where(np.isnan(x), np.nan, rows).reshape(chains, len(some), *x.shape)
-    variables = {name: (("chain", "draw", "observation"), rows[..., j]) for j, name in enumerate(features_of(tree))}
+    variables = {variable_of(f): (("chain", "draw", "observation"), rows[..., j]) for j, f in enumerate(features_of(tree))}
     replicates = xr.Dataset(variables, coords={"chain": np.arange(chains), "draw": some} | row_coords(tree))
     return with_groups(tree, {"posterior_predictive": replicates})
 

@@ -24,7 +24,7 @@ from bgmm.program.distributions import ComponentMixture
 from bgmm.program.exchangeable import exchangeable_sites
 from bgmm.program.family import About, DeclaredMixture
 from bgmm.program.target import Target
-from bgmm.program.trace import Hold, Layout, layout_of, observed_mixture, read_trace, unpack
+from bgmm.program.trace import Hold, Layout, layout_of, observed_mixture, one_program, read_trace, unpack
 from bgmm.program.weights_prior import k_is_random
 
 _NO_MIXTURE = (
@@ -164,7 +164,7 @@ def _are_alike(target: Target) -> Bool[Array, ""]:
     alone = jax.vmap(target.component, (0, None))(z, h)
     stacked = jax.vmap(partial(unpack, target.component_sites))(z)
     point = Hold(stacked | unpack(target.shared_sites, h))
-    with point, numpyro.handlers.seed(rng_seed=0):
+    with one_program, point, numpyro.handlers.seed(rng_seed=0):
         components = target.model.components.declare(2, target.about)
     both = target.in_rows_units(Mixture(jnp.zeros(2), components))
     log_p = sum(point.log_priors.values(), -target.log_shared(h)[0])

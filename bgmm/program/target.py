@@ -37,7 +37,7 @@ from bgmm.core.gaussians import Gaussians, Linear, converted
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.program.family import About, ClosedForm, DeclaredMixture, Recentred
-from bgmm.program.trace import DrawFree, Hold, Layout, size, unpack
+from bgmm.program.trace import DrawFree, Hold, Layout, one_program, size, unpack
 from bgmm.program.weights_prior import WeightsPrior, concentration_prior
 
 
@@ -149,7 +149,7 @@ class Target:
     def trace(self, z: Float[Array, " z"]) -> Traced:
         """Run the program at z."""
         point = Hold(unpack(self.layout, z), self.least_weight)
-        with point, numpyro.handlers.seed(rng_seed=0):
+        with one_program, point, numpyro.handlers.seed(rng_seed=0):
             self.program(*self.arguments)
         assert point.observed is not None
         log_prior, log_jacobian = (sum(p.values(), jnp.zeros(())) for p in (point.log_priors, point.log_jacobians))
@@ -213,7 +213,7 @@ class Target:
     def _component_at(self, z: Float[Array, " q"], h: Float[Array, " h"]) -> tuple[Hold, Components]:
         assert self.model is not None
         point = Hold({name: a[None] for name, a in unpack(self.component_sites, z).items()} | unpack(self.shared_sites, h))
-        with point, numpyro.handlers.seed(rng_seed=0):
+        with one_program, point, numpyro.handlers.seed(rng_seed=0):
             components = self.model.components.declare(1, self.about)
         return point, components
 
@@ -249,7 +249,7 @@ class Target:
         found = DrawFree({})
         values = shared | {name: value[None] for name, value in sites.items()}
         held = numpyro.handlers.substitute(data=values)
-        with numpyro.handlers.trace() as trace, found, numpyro.handlers.seed(rng_seed=0), held:
+        with one_program, numpyro.handlers.trace() as trace, found, numpyro.handlers.seed(rng_seed=0), held:
             self.model.components.declare(1, self.about)
         log_prior = sum((trace[name]["fn"].log_prob(trace[name]["value"]).sum() for name in sites), jnp.zeros(()))
         z = jnp.concatenate([found.values[name].reshape(-1) for name, _ in self.component_sites])
@@ -275,7 +275,7 @@ class Target:
         """A component from its prior, given h or with h drawn too."""
         assert self.model is not None
         drawn = DrawFree({} if h is None else unpack(self.shared_sites, h))
-        with drawn, numpyro.handlers.seed(rng_seed=key):
+        with one_program, drawn, numpyro.handlers.seed(rng_seed=key):
             self.model.components.declare(1, self.about)
         z, h = (
             jnp.concatenate([*(drawn.values[name].reshape(-1) for name, _ in layout), jnp.zeros(0)])

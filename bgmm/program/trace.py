@@ -1,7 +1,13 @@
-"""Running a NumPyro program with its latent sites held at unconstrained values, or drawn."""
+"""Running a NumPyro program with its latent sites held at unconstrained values, or drawn.
+
+NumPyro has one stack of handlers for the whole process, so that two threads that run programs at once would handle each other's
+sites. Every run of a program here, and every other use of handlers, holds ``one_program``. Programs run while JAX traces them,
+so that compiled programs of several fits still run side by side. No compiled function that takes the lock is called under it.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +22,8 @@ from numpyro.primitives import Messenger
 from bgmm.program.distributions import ComponentMixture
 
 type Layout = tuple[tuple[str, tuple[int, ...]], ...]  # names and unconstrained shapes of latent sites, in the order of z
+
+one_program = threading.RLock()  # held by the thread that runs a program; an automatic guide runs one within another
 
 
 def size(layout: Layout) -> int:
@@ -35,7 +43,7 @@ def unpack(layout: Layout, z: Float[Array, " z"]) -> dict[str, Array]:
 def pack(layout: Layout, program: Callable[[], object], sites: dict[str, Array]) -> Float[Array, " z"]:
     """The vector z at which the latent sites of the program have these values."""
     found = DrawFree({})
-    with found, numpyro.handlers.seed(rng_seed=0), numpyro.handlers.substitute(data=sites):
+    with one_program, found, numpyro.handlers.seed(rng_seed=0), numpyro.handlers.substitute(data=sites):
         program()
     return jnp.concatenate([found.values[name].reshape(-1) for name, _ in layout])
 
@@ -130,7 +138,7 @@ def read_trace[T](function: Callable[[], object], read: Callable[[dict[str, dict
     found: list[T] = []
 
     def run() -> None:
-        with numpyro.handlers.trace() as sites, numpyro.handlers.seed(rng_seed=0):
+        with one_program, numpyro.handlers.trace() as sites, numpyro.handlers.seed(rng_seed=0):
             function()
         found.append(read(sites))
 

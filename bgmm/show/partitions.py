@@ -15,6 +15,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from bgmm.posterior.co_clustering import co_clustering
 from bgmm.posterior.partition import check_or_find_partition, credible_ball
 from bgmm.show.colours import colours, markers
+from bgmm.show.names import literal
 from bgmm.show.separation import separating
 from bgmm.tree.question import of_tree
 from bgmm.tree.read import check_features, features_of, observed
@@ -163,7 +164,7 @@ def plot_credible_ball(
         axis.scatter(*points[~differs].T, c=shades[c[some][~differs]], s=area, alpha=alpha, lw=0, rasterized=True)
         axis.scatter(*points[differs].T, c=shades[c[some][differs]], **(large if differs.sum() < _MANY_RINGS else small))
         axis.set_title(title, fontsize="medium")
-        axis.set(xlabel=shown[0], ylabel=shown[1] if len(shown) == 2 else "row")
+        axis.set(xlabel=literal(shown[0]), ylabel=literal(shown[1]) if len(shown) == 2 else "row")
         axis.spines[["top", "right"]].set_visible(False)
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_axis_off()

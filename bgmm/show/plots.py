@@ -19,6 +19,7 @@ from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.predict import membership
 from bgmm.posterior.relabel import relabelled
 from bgmm.show.colours import colours, markers
+from bgmm.show.names import literal
 from bgmm.show.separation import separating
 from bgmm.tree.question import of_tree
 from bgmm.tree.read import check_features, covariances_of, features_of, observed, posterior_of, presence_of
@@ -80,12 +81,12 @@ def plot_clusters(
     if d == 1:
         axes = plt.subplots(figsize=(7, 4.2), layout="constrained")[1]
         _density(axes, clusters, rows[:, 0], r, 0, margin=_TAILS)
-        axes.set(xlabel=shown[0], ylabel="probability density")
+        axes.set(xlabel=literal(shown[0]), ylabel="probability density")
         axes.legend(frameon=False)
     elif d == 2:
         axes = plt.subplots(figsize=(7, 5.5), layout="constrained")[1]
         _scatter(axes, clusters, rows, r, (0, 1), masses)
-        axes.set(xlabel=shown[0], ylabel=shown[1])
+        axes.set(xlabel=literal(shown[0]), ylabel=literal(shown[1]))
         axes.legend(handles=_legend_handles(r, clusters, masses), frameon=False, loc="best")
     else:
         figure, axes = plt.subplots(d, d, figsize=(2.3 * d, 2.3 * d), layout="constrained")
@@ -241,9 +242,9 @@ def _cell(axes: Axes, clusters: _Clusters, rows, r, cell: tuple[int, int], masse
     else:
         _scatter(axes, clusters, rows, r, (j, i), masses, area=_IN_GRID)
     if i == len(shown) - 1:
-        axes.set_xlabel(shown[j])
+        axes.set_xlabel(literal(shown[j]))
     if j == 0 and i > 0:
-        axes.set_ylabel(shown[i])
+        axes.set_ylabel(literal(shown[i]))
 
 
 def _legend_handles(r: Float[np.ndarray, "n k"], clusters: _Clusters, masses: Sequence[float]) -> list[Line2D]:
@@ -276,5 +277,6 @@ def _legend_handles(r: Float[np.ndarray, "n k"], clusters: _Clusters, masses: Se
 
 def _left_out(n_shown: int, names: list[str], *, width: int) -> str:
     """The sentence that names the features that are not shown, in lines."""
-    sentence = f"the {n_shown} of {n_shown + len(names)} features that separate the clusters best; left out: {', '.join(names)}"
+    listed = literal(", ".join(names))
+    sentence = f"the {n_shown} of {n_shown + len(names)} features that separate the clusters best; left out: {listed}"
     return "\n".join(textwrap.wrap(sentence, width))

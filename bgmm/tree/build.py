@@ -11,6 +11,7 @@ import xarray as xr
 from arviz_base import dict_to_dataset
 
 from bgmm.core.components import Mixture
+from bgmm.tree.schema import variable_of
 
 
 def variables_of(mixture: Mixture) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
@@ -66,7 +67,8 @@ def draws_groups(
 
 def observed_group(features: tuple[str, ...], x: np.ndarray, labels: np.ndarray | None = None) -> xr.Dataset:
     """The rows (n, d), one variable for each feature, and their labels where they have any."""
-    return with_labels(xr.Dataset({name: ("observation", column) for name, column in zip(features, x.T, strict=True)}), labels)
+    columns = {variable_of(name): ("observation", column) for name, column in zip(features, x.T, strict=True)}
+    return with_labels(xr.Dataset(columns), labels)
 
 
 def with_labels(group: xr.Dataset, labels: np.ndarray | None) -> xr.Dataset:

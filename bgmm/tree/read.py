@@ -13,6 +13,7 @@ import xarray as xr
 from bgmm.core.components import Components, Mixture
 from bgmm.core.gaussians import Gaussians
 from bgmm.core.scaling import Scaling
+from bgmm.tree.schema import variable_of
 
 _NO_WEIGHT = -1e30  # logarithm of a weight of zero: finite, and less than any density makes up for
 
@@ -67,9 +68,9 @@ def _checked(tree: xr.DataTree, group: xr.Dataset, name: str) -> xr.Dataset:
     )  # other families name what they are made of
     if "weights" not in group or set(group["weights"].dims) != {"chain", "draw", "cluster"}:
         raise ValueError(f"the {name} needs the variable 'weights' with dims chain, draw, cluster")
-    if gaussian and "means" in group and set(group["means"].dims) != {"chain", "draw", "cluster", "feature"}:
+    if gaussian and set(getattr(group.get("means"), "dims", ())) != {"chain", "draw", "cluster", "feature"}:
         raise ValueError(f"the {name} needs the variable 'means' with dims chain, draw, cluster, feature")
-    if gaussian and "means" in group and "scales" not in group and "covariances" not in group:
+    if gaussian and "scales" not in group and "covariances" not in group:
         dims = "chain, draw, cluster, feature, feature_bis"
         raise ValueError(f"the {name} needs the variable 'covariances' with dims {dims}, or 'scales'")
     return group
@@ -172,7 +173,7 @@ def observed(tree: xr.DataTree) -> np.ndarray:
             )
         raise ValueError("this tree holds no observed data; give the rows as x, to from_draws or to a function that takes x")
     group = tree["observed_data"]
-    return np.stack([group[name].to_numpy() for name in features_of(tree)], axis=1)
+    return np.stack([group[variable_of(name)].to_numpy() for name in features_of(tree)], axis=1)
 
 
 def observation_weights(tree: xr.DataTree) -> np.ndarray | None:
@@ -213,7 +214,10 @@ def observed_labels(tree: xr.DataTree) -> np.ndarray | None:
 
 def about(tree: xr.DataTree) -> dict[str, Any]:
     """How the tree was made: model, engine, settings, seed, versions; empty for trees made elsewhere."""
-    return json.loads(tree.attrs.get("bgmm", "{}"))
+    made = json.loads(tree.attrs.get("bgmm", "{}"))
+    if not isinstance(made, dict) or not isinstance(made.get("components", ""), str):
+        raise ValueError("the attribute 'bgmm' of the tree is not as bgmm writes it")
+    return made
 
 
 def is_independent(tree: xr.DataTree) -> bool:

@@ -11,7 +11,7 @@ sample_stats what the engine reports, always ``lp``, ``n_occupied`` and ``occupi
 log_prior    ``log_prior``, the log prior density of all sites, unless the engine ignores the priors; where the number of
              components is random, of that number, the concentration and what components share alone, since only
              priors of a fixed size can be scaled by a power (``az.psense``)
-observed_data  one variable for each feature, unless the rows are streamed
+observed_data  one variable for each feature, of the name that ``variable_of`` gives, unless the rows are streamed
 constant_data  what the fit took as given: the scaling, the recording step, the prior of the number of components, and that of
              ``shape_spread`` where the model learns how alike the shapes of its components are
 log_likelihood ``x``, of each row, on request or where there is more than one draw and it is small
@@ -28,6 +28,7 @@ varies, the axis ``cluster`` is as long as the largest number in any draw, and a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -44,8 +45,25 @@ GROUPS = (
     *("posterior", "components", "sample_stats", "log_prior", "observed_data", "constant_data", "log_likelihood"),
     *("posterior_predictive", "prior", "prior_predictive"),
 )
+RESERVED = ("chain", "draw", "cluster", "feature", "feature_bis", "observation")  # dimensions of these groups
 STATISTICS: Mapping[str, tuple[str, ...]] = {"lp": (), "n_occupied": (), "occupied": ("cluster",)}
 CONSTANTS = ("centre", "scale", "recording_step")
+_NO_VARIABLE = re.compile(r"\.{0,2}|%|.*(/|%[0-9A-F]{2}).*", re.DOTALL)  # names that a tree or a file would take for others
+
+
+def variable_of(feature: str) -> str:
+    """The variable that holds a feature's rows: its name, unless a tree or a file cannot have a variable of that name.
+
+    Such a name ("km/h", "..", "observation") is written in percent encoding, and the empty one as "%". The coordinate
+    ``feature`` holds all names as they are.
+    """
+    if feature in RESERVED:
+        return f"%{ord(feature[0]):02X}{feature[1:]}"
+    if not _NO_VARIABLE.fullmatch(feature):
+        return feature
+    if feature in (".", ".."):
+        return "%2E" * len(feature)
+    return feature.replace("%", "%25").replace("/", "%2F") or "%"
 
 
 def violations(tree: xr.DataTree) -> list[str]:

@@ -1,4 +1,5 @@
 import decimal
+import pickle
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bgmm.data.table import RESERVED, as_table, read_table
+import bgmm
+from bgmm.data.table import as_table, read_table
 
 NAN = np.nan
 
@@ -59,9 +61,9 @@ def test_decimal_commas_beside_another_separator_are_numbers(write, text):
 
 
 def test_thousands_points_beside_decimal_commas_are_not_taken_for_decimals(write):
-    table = read_table(write("a;b;c\n1,5;1.234;2,5\n2,5;2.345;.\n"))
-    assert_table(table, [[1.5, 2.5], [2.5, NAN]], "ac")
-    assert "'1.234'" in table.notes[1]
+    path = write("a;b;c\n1,5;1.234;2,5\n2,5;2.345;.\n")
+    assert "line 2 has '1.234'" in refusal(read_table, path)
+    assert_table(read_table(path, ["a", "c"]), [[1.5, 2.5], [2.5, NAN]], "ac")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
@@ -88,7 +90,7 @@ def test_first_row_that_mixes_numbers_and_text_is_names_with_a_note(write):
     assert "'setosa'" in table.notes[0]
 
 
-@pytest.mark.parametrize("mark", ["", "NA", "NaN", "nan", "null", "?", ".", " ", "n/a", '""'])
+@pytest.mark.parametrize("mark", ["", "NA", "NaN", "nan", "null", "?", ".", " ", "n/a", '""', "-", "#N/A", "<NA>", "-1.#IND"])
 def test_missing_marks_become_nan(write, mark):
     assert_table(read_table(write(f"a,b\n1,{mark}\n{mark},4\n")), [[1, NAN], [NAN, 4]], "ab")
 
@@ -119,14 +121,84 @@ def test_unnamed_first_column_that_counts_rows_is_skipped_with_a_note(write, tex
     assert table.notes == ("skipped column 'Unnamed: 0': it only counts the rows",)
 
 
-def test_unnamed_first_column_that_does_not_count_is_data(write):
-    assert_table(read_table(write(",a\n5,1\n7,3\n")), [[5, 1], [7, 3]], ["Unnamed: 0", "a"])
+def test_unnamed_first_column_of_decimals_is_data(write):
+    assert_table(read_table(write(",a\n5.5,1\n7,3\n")), [[5.5, 1], [7, 3]], ["Unnamed: 0", "a"])
 
 
-def test_columns_without_names_that_pandas_wrote_have_their_numbers_as_names(write, tmp_path):
+def test_columns_without_names_that_pandas_wrote_have_their_numbers_as_names(tmp_path):
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(5, 3)))
-    frame.to_csv(tmp_path / "x.csv")
-    assert_table(read_table(tmp_path / "x.csv"), frame.to_numpy(), "012")
+    for part in (frame, frame.iloc[[1, 4, 2]]):  # a filtered frame keeps its row labels
+        for index in (True, False):
+            part.to_csv(tmp_path / "x.csv", index=index)
+            assert_table(read_table(tmp_path / "x.csv"), part.to_numpy(), "012")
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "names"),
+    [
+        ("0,1\n1.5,2.5\n3.5,4.5\n", [[1.5, 2.5], [3.5, 4.5]], "01"),  # pandas, columns without names
+        ("0,1\n5,6\n7,8\n", [[5, 6], [7, 8]], "01"),
+        ("0\n1.5\n2.5\n", [[1.5], [2.5]], "0"),  # pandas, a series without a name
+        ("1990,2000,2010\n5,6,7\n8,9,10\n", [[5, 6, 7], [8, 9, 10]], ["1990", "2000", "2010"]),
+        ("7,3\n" + "1.25,2.5\n" * 10, [[1.25, 2.5]] * 10, "73"),  # decimals in all other lines
+    ],
+)
+def test_a_first_line_of_whole_numbers_that_are_names_is_taken_as_names_with_a_note(write, text, values, names):
+    table = read_table(write(text))
+    assert_table(table, values, names)
+    assert len(table.notes) == 1
+    assert "first line" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1,2\n3,4\n", "0,1.5\n1,2.5\n", "0,2\n1,1\n", "5\n7\n", "1990,2000\n1991,2004\n", "1,2\n1.5,2.5\n", "0,0\n1,1\n"],
+)
+def test_other_first_lines_of_numbers_are_data(write, text):
+    rows = [[float(cell) for cell in line.split(",")] for line in text.split()]
+    assert_table(read_table(write(text)), rows, [f"x{j + 1}" for j in range(len(rows[0]))])
+
+
+def test_a_first_line_of_0_above_whole_numbers_is_data_with_a_note(write):
+    table = read_table(write("0\n5\n7\n"))
+    assert_table(table, [[0], [5], [7]], ["x1"])
+    assert "first line" in table.notes[0]
+
+
+@pytest.mark.parametrize("labels", [["3", "7", "9"], ["9", "3", "7"], ["2", "2", "5"], ["u", "v", "w"], ["2020-01-01"] * 3])
+def test_row_labels_without_a_name_are_no_feature(write, labels):
+    for first in ("", "Unnamed: 0"):
+        lines = [f"{first},a,b", *(f"{label},{i}.5,{2 * i}" for i, label in enumerate(labels))]
+        table = read_table(write("\n".join(lines)))
+        assert_table(table, [[0.5, 0], [1.5, 2], [2.5, 4]], "ab")
+        assert "skipped column 'Unnamed: 0'" in table.notes[0]
+    assert_table(read_table(write("Unnamed: 0,a\n3,1.5\n7,2.5\n"), ["Unnamed: 0", "a"]), [[3, 1.5], [7, 2.5]])
+
+
+@pytest.mark.parametrize("name", ["Id", "id", "ID", "patient_id", "customerId", "RowID", "index", "row"])
+@pytest.mark.parametrize("labels", [[1, 2, 3], [0, 1, 2], [7, 3, 12]])
+def test_a_column_of_ids_is_skipped_with_a_note_unless_asked_for(name, labels):
+    frame = pd.DataFrame({"a": [1.5, 2.5, 3.5], name: labels})
+    table = as_table(frame)
+    assert_table(table, [[1.5], [2.5], [3.5]], "a")
+    assert f"skipped column {name!r}" in table.notes[0]
+    assert as_table(frame, ["a", name]).features == ("a", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("id", [1.5, 2, 3]), ("id", [1, 1, 2]), ("humid", [1, 2, 3]), ("year", [1, 2, 3])]
+)
+def test_a_column_that_is_not_named_as_ids_or_has_other_values_is_data(name, values):
+    assert_table(as_table(pd.DataFrame({name: values})), np.array(values)[:, None], [name])
+
+
+def test_decimal_commas_in_a_single_column_are_read_or_asked_about(write):
+    assert_table(read_table(write("a\n1,5\n2,25\n4,5\n")), [[1.5], [2.25], [4.5]], "a")
+    assert_table(read_table(write("a\n1,5\nNA\n3\n")), [[1.5], [NAN], [3]], "a")
+    sentence = refusal(read_table, write("a\n1,5\n2,5\n"))
+    assert "'1,5'" in sentence
+    assert "decimal point" in sentence
+    assert_table(read_table(write('"a"\n"1",5\n"2",6\n')), [[5], [6]], "a")  # R quotes its row names
 
 
 def test_numbers_survive_a_csv_to_the_last_bit(tmp_path):
@@ -144,12 +216,47 @@ def test_columns_of_text_are_skipped_with_a_note_that_quotes_the_first(write):
     )
 
 
-def test_one_text_among_numbers_is_quoted_with_its_row(write):
-    path = write("a,b\n1,1\n2,2\n3,<5\n4,4\n")
-    assert read_table(path).notes == ("skipped column 'b': its values are not numbers (row 3 has '<5')",)
-    sentence = refusal(read_table, path, columns=["b"])
-    assert "column 'b'" in sentence
-    assert "row 3 has '<5'" in sentence
+@pytest.mark.parametrize("cell", ["<5", "x", "12%", '"1,234.5"', "$5", "1 234", '"1.234.567,8"'])
+def test_a_cell_that_is_not_a_number_among_numbers_is_an_error_that_names_its_line(write, cell):
+    path = write(f"a,b\n1,1\n\n2,2\n3,{cell}\n4,4\n")
+    for columns in (None, ["b"]):
+        sentence = refusal(read_table, path, columns)
+        assert "column 'b'" in sentence
+        assert f"line 5 has {cell.strip(chr(34))!r}" in sentence
+    assert_table(read_table(path, ["a"]), [[1], [2], [3], [4]], "a")
+    frame = pd.DataFrame({"b": [1, 2, cell, 4]})
+    assert f"row 3 has {cell!r}" in refusal(as_table, frame)
+
+
+def test_a_column_of_percentages_is_an_error_and_no_text(write):
+    assert "'12%'" in refusal(read_table, write("a,b\n1,12%\n2,13%\n"))
+
+
+def test_a_column_is_text_where_at_least_half_of_its_values_are(write):
+    assert_table(read_table(write("a,b\n1,u\n2,7\n3,\n")), [[1], [2], [3]], "a")
+    assert "line 2 has 'u'" in refusal(read_table, write("a,b\n1,u\n2,7\n3,8\n"))
+
+
+@pytest.mark.parametrize(
+    "above", ["sep=;\n", "# of 2020, in mm\n", "# one\n\n#two\n", "SEP=;\n# more\n"], ids=["sep", "one", "two", "both"]
+)
+def test_remarks_above_the_names_are_no_rows(write, above):
+    assert_table(read_table(write(above + "a;b\n1;2.5\n3;4.5\n")), [[1, 2.5], [3, 4.5]], "ab")
+    n_lines = above.count("\n") + 4
+    assert f"line {n_lines} has 'x'" in refusal(read_table, write(above + "a;b\n1;2.5\n3;4.5\n5;x\n7;8\n"))
+
+
+def test_names_behind_a_mark_of_remarks_are_names(write, tmp_path):
+    for separator in (" ", ",", "\t"):
+        np.savetxt(tmp_path / "y.csv", [[1, 2.5], [3, 4.5]], header=f"a{separator}b", delimiter=separator)
+        assert_table(read_table(tmp_path / "y.csv"), [[1, 2.5], [3, 4.5]], "ab")
+    assert "no rows" in refusal(read_table, write("# a\n# b\n"))
+
+
+def test_a_very_long_cell_is_read_or_named(write):
+    long = "z" * 200_000
+    assert_table(read_table(write(f"a,b\n1,{long}\n2,y\n")), [[1], [2]], "a")
+    assert "line 2" in refusal(read_table, write(f'a,b\n1,"{long}"\n2,y\n'))
 
 
 def test_digits_grouped_by_underscores_are_text(write):
@@ -187,15 +294,13 @@ def test_a_text_file_that_cannot_be_used_is_refused_in_one_sentence(write, text,
     assert all(part in sentence for part in parts), sentence
 
 
-@pytest.mark.parametrize("name", RESERVED)
-def test_names_that_the_results_use_are_refused_unless_left_out(write, name):
-    path = write(f"a,{name}\n1,2\n3,4\n")
-    sentence = refusal(read_table, path)
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_names_that_no_file_can_hold_are_refused_before_any_work_unless_left_out(name):
+    frame = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], columns=pd.Index(["a", name], dtype=object))
+    sentence = refusal(as_table, frame)
     assert repr(name) in sentence
     assert "rename" in sentence
-    assert_table(read_table(path, ["a"]), [[1], [3]], "a")
-    path = write(f"a,{name}\n1,u\n3,v\n")
-    assert_table(read_table(path), [[1], [3]], "a")
+    assert_table(as_table(frame, ["a"]), [[1], [3]], "a")
 
 
 @pytest.mark.parametrize(
@@ -248,15 +353,59 @@ def test_a_binary_file_that_is_not_what_its_name_says_is_refused_by_name(write, 
     assert "is empty" in refusal(read_table, write(b"", name))
 
 
-def test_a_cut_off_npy_file_is_refused_by_name(tmp_path):
-    np.save(tmp_path / "x.npy", np.ones((10, 2)))
-    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-8])
-    assert "x.npy" in refusal(read_table, tmp_path / "x.npy")
+def npy_with(header: str, data: bytes = b"", version: tuple[int, int] = (1, 0)) -> bytes:
+    """A .npy file with a header of one's own."""
+    size = len(header) + 1
+    length = size.to_bytes(2 if version == (1, 0) else 4, "little")
+    return b"\x93NUMPY" + bytes(version) + length + header.encode("latin-1") + b"\n" + data
 
 
-def test_pickled_objects_are_not_loaded(tmp_path):
-    np.save(tmp_path / "x.npy", np.array([{}, 1], dtype=object))
-    assert "x.npy" in refusal(read_table, tmp_path / "x.npy")
+HEADER = "{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy_with(HEADER.format(descr="<f8", shape=(10**15, 4)), bytes(64)),  # petabytes
+        npy_with(HEADER.format(descr="<f8", shape=(10**30, 4)), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(-1, 2)), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(True, 2.0)), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(4, 2)), bytes(63)),
+        npy_with(HEADER.format(descr="<f8", shape=(1,) * 100), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(0, 10**30)), bytes(64)),
+        npy_with(HEADER.format(descr="|V1000000000", shape=(4, 2)), bytes(64)),
+        npy_with(HEADER.format(descr="nonsense", shape=(4, 2)), bytes(64)),
+        npy_with("__import__('os').system('true')"),
+        npy_with("(" * 5000),
+        npy_with("[" * 90 + "]" * 90),
+        npy_with("{'descr': '<f8'}"),
+        npy_with(HEADER.format(descr="<f8", shape=(1, 1)), bytes(8), version=(9, 0)),
+        npy_with(" " * 2**20 + HEADER.format(descr="<f8", shape=(1, 1)), bytes(8), version=(2, 0)),
+        b"\x93NUMPY\x01\x00\xff\xff{",
+        b"\x93NUM",
+        b"PK\x03\x04",
+    ],
+    ids=range(18),
+)
+def test_a_npy_file_whose_header_lies_is_refused_by_name_without_taking_memory(write, content):
+    path = write(content, "x.npy")
+    assert "x.npy" in refusal(read_table, path)
+    assert "x.npy" in refusal(bgmm.stream, path)
+
+
+def test_pickled_objects_are_not_loaded_and_run_no_code(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    np.save(tmp_path / "x.npy", np.array([Hostile(), 1.0], dtype=object))
+    (tmp_path / "y.npy").write_bytes(pickle.dumps(Hostile()))
+    for name in ("x.npy", "y.npy"):
+        for read in (read_table, bgmm.stream):
+            assert name in refusal(read, tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+    pickle.loads((tmp_path / "y.npy").read_bytes())
+    assert (tmp_path / "ran").exists()  # it would have run
 
 
 def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
@@ -392,7 +541,7 @@ def test_a_table_of_another_library_that_needs_pyarrow_says_so():
         (pd.DataFrame({"a": [1, 2], "b": [None, None]}), ["'b'", "no value"]),
         (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), ["'a'", "2 times"]),
         (pd.DataFrame([[1, 2], [3, 4]], columns=[1, "1"]), ["'1'", "2 times"]),
-        (pd.Series([1, 2], name="draw"), ["'draw'", "rename"]),
+        (pd.Series([1, 2], name="a\0"), ["'a\\x00'", "rename"]),
     ],
 )
 def test_data_that_cannot_be_used_are_refused_in_one_sentence(x, parts):

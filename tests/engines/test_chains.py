@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import warnings
 
 import numpy as np
@@ -13,6 +15,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.gaussians import Gaussians
 from bgmm.engines.base import Draws
 from bgmm.engines.chains import after_warmup, sampled
+from bgmm.tree.read import about
 
 
 def counted(n_steps: int, size: int, taken: list[int]):
@@ -47,6 +50,82 @@ def test_sampling_stops_at_the_first_look_that_is_enough(least, expected):
     assert sum(taken) < 30 + expected + 50  # no chunk is drawn in vain
     assert bool(draws.stopped) == (expected < 1100)
     assert len(sampled(counted(1130, 50, []), 30, 1100, as_draws, None).stats["number"][0]) == 1100
+
+
+def interrupted_at(step: int):
+    """Chunks of 50 draws; the user interrupts after so many draws."""
+    yield from counted(step, 50, [])
+    raise KeyboardInterrupt
+
+
+def interrupting(function, at: int):
+    """The function, which the user interrupts when it is first called with so many draws."""
+    calls = []
+
+    def called(argument):
+        n = len(argument[0]) if isinstance(argument, np.ndarray) else argument.stats["number"].shape[1]
+        if n == at and not calls:
+            calls.append(n)
+            raise KeyboardInterrupt
+        return function(argument)
+
+    return called
+
+
+@pytest.mark.parametrize(
+    ("chunks", "described", "enough", "n"),
+    [
+        (interrupted_at(130), as_draws, None, 120),  # while the sampler runs; the chunk of 50 is whole
+        (interrupted_at(1000), as_draws, lambda _: False, 970),
+        (counted(2000, 50, []), interrupting(as_draws, 500), lambda _: False, 520),  # while draws are described
+        (counted(2000, 50, []), as_draws, interrupting(lambda _: False, 250), 270),  # while they are judged
+    ],
+)
+def test_an_interrupt_keeps_what_was_drawn_where_asked_to_and_says_so(chunks, described, enough, n):
+    draws = sampled(chunks, 30, 1100, described, enough, "keep")
+    np.testing.assert_array_equal(draws.stats["number"][1], np.arange(30, 30 + n))
+    assert f"interrupted after {n} of at most 1100" in draws.stopped
+    assert draws.interrupted
+    assert len(draws.warnings) == 1
+
+
+@pytest.mark.parametrize(("step", "on_interrupt"), [(500, "raise"), (0, "keep"), (30, "keep")])
+def test_an_interrupt_ends_the_fit_where_not_asked_to_keep_or_nothing_was_drawn(step, on_interrupt):
+    with pytest.raises(KeyboardInterrupt):
+        sampled(interrupted_at(step), 50, 1100, as_draws, None, on_interrupt)
+
+
+@pytest.mark.parametrize("engine", [bgmm.NUTS, bgmm.Gibbs])
+def test_a_fit_that_was_interrupted_says_so_in_a_warning_its_tree_and_its_summary(engine, monkeypatch):
+    module = sys.modules[engine.__module__]
+    name = "advance_bar" if engine is bgmm.NUTS else "advance"
+    size = 50 if engine is bgmm.NUTS else 5
+    done = []
+
+    def interrupt(n):
+        done.append(n)
+        if sum(done) == 4 * size:
+            signal.raise_signal(signal.SIGINT)
+
+    x = np.random.default_rng(3).normal([[-3.0], [3.0]], 1, size=(2, 25)).reshape(-1, 1)
+    few = {"n_draws": 8 * size, "n_warmup": size, "n_chains": 2, "stop_early": False}
+    with warnings.catch_warnings(action="ignore"):
+        whole = bgmm.fit(models.finite(2), x, engine(**few))
+        monkeypatch.setattr(module, name, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            bgmm.fit(models.finite(2), x, engine(**few))
+    done.clear()
+    with warnings.catch_warnings(record=True, action="always") as warned:
+        tree = bgmm.fit(models.finite(2), x, engine(**few, on_interrupt="keep"))
+    n = tree["posterior"].sizes["draw"]
+    assert n == 2 * size  # the chunk during which the user interrupts is lost
+    for variable in ("means", "weights"):
+        np.testing.assert_array_equal(tree["posterior"][variable], whole["posterior"][variable][:, :n])
+    assert about(tree)["interrupted"] is True
+    assert f"interrupted after {n} of at most {8 * size}" in about(tree)["stopped"]
+    assert "interrupted" not in about(whole)
+    assert f"Sampling was interrupted after {n} of at most {8 * size} draws" in bgmm.summary(tree)
+    assert sum("interrupted" in str(one.message) for one in warned) == 1
 
 
 def test_all_draws_are_taken_where_stopping_early_is_off(rng):

@@ -91,7 +91,7 @@ def test_replicates_of_the_data_share_a_draw_each_and_miss_what_the_data_miss(kn
 
 def test_columns_are_found_by_name_and_wrong_ones_refused(known):
     _, tree, x = known
-    table = pd.DataFrame({"f1": x[:, 1], "extra": 0.0, "f0": x[:, 0]})
+    table = pd.DataFrame({"f1": x[:, 1], "extra": 0.0, "mixed": ["text", *range(1, len(x))], "f0": x[:, 0]})
     np.testing.assert_allclose(bgmm.log_density(tree, table), bgmm.log_density(tree, x))
     for wrong in (x[:, :1], table[["f0", "extra"]], np.column_stack([x, x])):
         with pytest.raises(ValueError, match="fitted to the columns f0, f1") as refusal:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from bgmm.core import kernel
-from bgmm.core.checks import check_count, check_flag, is_number
+from bgmm.core.checks import check_choice, check_count, check_flag, is_number
 from bgmm.core.components import Mixture
 from bgmm.core.devices import map_on_each
 from bgmm.core.gaussians import Linear
@@ -19,7 +19,7 @@ from bgmm.core.in_memory import InMemory
 from bgmm.core.options import named_options
 from bgmm.core.progress import advance, is_shown, note, split_r_hat, stage
 from bgmm.engines.base import Draws, Enough
-from bgmm.engines.chains import Chunks, sampled
+from bgmm.engines.chains import ON_INTERRUPT, Chunks, sampled
 from bgmm.engines.gibbs.draws import describe
 from bgmm.engines.gibbs.jumps import none
 from bgmm.engines.gibbs.landmarks import find_landmarks
@@ -36,8 +36,8 @@ class Constants:
     starts: tuple[int, ...] = (1, 2, 5, 10, 15)  # components with which chains begin
     coolest: float = 0.05  # inverse temperature at the beginning of warm-up
     annealed: float = 0.5  # share of warm-up in which it rises to one
-    sweeps: tuple[int, int] = (5, 5)  # for each draw, with a given number of components and with one that is only bounded
-    tries: tuple[int, int] = (1, 2)  # splits and merges in each sweep, likewise
+    sweeps: int = 5  # for each draw
+    tries: tuple[int, int] = (1, 2)  # splits and merges in each sweep, with a given number of components and an unknown one
     jumps: int = 1  # in each sweep
     looks: tuple[float, ...] = (0.75, 1.0)  # shares of warm-up after which landmarks for the jumps are sought
     chunk: int = 5  # draws between two updates of the progress bar
@@ -55,14 +55,16 @@ class Gibbs:
     :param n_chains: independent chains, from different numbers of components, spread over the devices.
     :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
         are adapted; not kept.
-    :param sweeps_per_draw: sweeps of which the last is kept; by default 10 where the number of components is unknown, else 5.
-    :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 3
+    :param sweeps_per_draw: sweeps of which the last is kept; by default 5.
+    :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 2
         where the number of components is unknown, else 1.
     :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
     :param jumps: changes of the whole partition that are tried in each sweep, by default one: the rows are assigned anew by a
         mixture at a mode of some number of clusters (``gibbs.jumps``), so that chains pass at once between numbers and modes
         that splits and merges hardly join.
+    :param on_interrupt: "raise" ends the fit on Ctrl-C (KeyboardInterrupt); "keep" returns what was drawn after warm-up, with
+        a warning, and the tree and its summary say so.
     """
 
     n_draws: int = 2000
@@ -72,6 +74,7 @@ class Gibbs:
     split_merge: int | None = None
     stop_early: bool = True
     jumps: int | None = None
+    on_interrupt: str = "raise"
 
     def __post_init__(self) -> None:
         for name in ("n_draws", "n_chains", "n_warmup"):
@@ -80,6 +83,7 @@ class Gibbs:
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), least=least)
         check_flag("stop_early", self.stop_early)
+        check_choice("on_interrupt", self.on_interrupt, ON_INTERRUPT)
 
     def refuses(self, target: Target, start: object = None) -> str | None:
         """Components that are not alike or have no sufficient statistics, weights other than 0 and 1, streams, and starts."""
@@ -106,8 +110,8 @@ class Gibbs:
             prior = summarise_prior(target, key=key_prior)
             states = first_states(target, prior, self.n_chains, key=key_start)
         chains = Chains(target, prior, self, states, key=key_run)
-        described, enough = partial(describe, target), enough if self.stop_early else None
-        return sampled(chains.draw(self.n_warmup, self.n_draws), self.n_warmup, self.n_draws, described, enough)
+        draws_of, described = chains.draw(self.n_warmup, self.n_draws), partial(describe, target)
+        return sampled(draws_of, self.n_warmup, self.n_draws, described, enough if self.stop_early else None, self.on_interrupt)
 
 
 @jax.jit
@@ -144,7 +148,7 @@ class Chains:
     def __init__(self, target: Target, prior: PriorSummary, settings: Gibbs, states: State, *, key: Array):
         self._target, self._prior, self._key = target, prior, key
         bounded = target.weights_prior.size_is_bound
-        self._sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps[bounded]
+        self._sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps
         self._n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
         self._n_jumps = CONSTANTS.jumps if settings.jumps is None else settings.jumps
         self._landmarks, self._has_landmarks = none(target.rows.n_places, target.n_components), False

@@ -29,7 +29,7 @@ from bgmm.engines.optimise.modes import Modes, find_modes
 from bgmm.engines.variational.density import LogPosterior, log_posteriors, most_batches
 from bgmm.engines.variational.draws import Weighted, enough, log_n_labellings
 from bgmm.program.target import Target
-from bgmm.program.trace import observed_mixture, pack, unpack
+from bgmm.program.trace import observed_mixture, one_program, pack, unpack
 
 _N_PARTICLES = 8  # draws of the guide in each step
 _LAST_RATE = 0.01  # of the first learning rate
@@ -75,14 +75,16 @@ def guide_draws(
 
     @jax.jit
     def fit(target: Target) -> dict[str, Array]:
-        state = svi.init(key_fit, target)
-        state, _ = jax.lax.scan(lambda state, _: svi.stable_update(state, target), state, length=n_steps)
-        return svi.get_params(state)
+        with one_program:
+            state = svi.init(key_fit, target)
+            state, _ = jax.lax.scan(lambda state, _: svi.stable_update(state, target), state, length=n_steps)
+            return svi.get_params(state)
 
     @jax.jit
     def draw(target: Target, params: dict[str, Array], keys: Array):
         def one(key):
-            log_q, trace = log_density(handlers.seed(q, key), (target,), {}, params)
+            with one_program:
+                log_q, trace = log_density(handlers.seed(q, key), (target,), {}, params)
             values = {name: site["value"] for name, site in trace.items() if site["type"] == "sample"}
             z = pack(target.layout, partial(target.program, *target.arguments), values)
             return z, log_q + target.trace(z).log_jacobian
@@ -140,7 +142,8 @@ def _program(guide: Callable, target: Target, z: Float[np.ndarray, " z"]) -> Cal
     if automatic is not None and automatic.init_loc_fn is init_to_uniform:
         automatic.init_loc_fn = init_to_value(values=target.constrain(jnp.asarray(z)))
     q = (lambda target: guide(target.arguments[0])) if automatic is None else automatic
-    trace = handlers.trace(handlers.seed(q, rng_seed=0)).get_trace(target)
+    with one_program:
+        trace = handlers.trace(handlers.seed(q, rng_seed=0)).get_trace(target)
     sampled = {
         name for name, site in trace.items() if site["type"] == "sample" and not site["infer"].get("is_auxiliary", False)
     }
@@ -152,7 +155,7 @@ def _program(guide: Callable, target: Target, z: Float[np.ndarray, " z"]) -> Cal
 def _made_for_the_model(guide: Callable) -> AutoGuide | None:
     """What a class of automatic guides, or a function of the model that returns one, makes; None for a program of the rows."""
     try:
-        with handlers.trace(), handlers.seed(rng_seed=0):  # a program of the rows may sample before it fails
+        with one_program, handlers.trace(), handlers.seed(rng_seed=0):  # a program of the rows may sample before it fails
             made = guide(_model)
     except (AttributeError, IndexError, TypeError, ValueError):  # it uses the model as an array of rows
         return None
