@@ -1,5 +1,7 @@
 """Standardise the data in float64, transform mixtures between units, and detect recording steps and degenerate columns.
 
+The units are mean and standard deviation, with values far outside of the bulk moved to its limits (``bulk``).
+
 The kernel always works on standardised rows, so that neither an offset nor the unit of the data costs digits. A declared
 program may see the rows in other units: standardised for ``bgmm.models``, unchanged for a user's own program.
 """
@@ -12,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from bgmm.core.bulk import Bulk, bulk_of
 from bgmm.core.components import Mixture
 from bgmm.core.factor import AnyArray
 
@@ -45,27 +48,33 @@ class Scaling(NamedTuple):
 def scaling_of(x: np.ndarray, weights: np.ndarray | None = None) -> Scaling:
     """Mean and standard deviation of the values of each feature that are present; scale one where all are equal.
 
+    Values outside of the limits of the bulk count as the limit, so that each row moves the units by a bounded amount.
     ``weights`` are observation weights (n,): weight 2 counts as the row twice, weight 0 as its absence.
     """
-    return scaling_of_chunks(lambda: (x[start : start + CHUNK] for start in range(0, len(x), CHUNK)), weights)
+    return scaling_of_chunks(lambda: in_chunks(x), weights, bulk_of(x, weights))
 
 
-def scaling_of_chunks(chunks: Callable[[], Iterable[np.ndarray]], weights: np.ndarray | None = None) -> Scaling:
+def in_chunks(x: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows that are in memory, some at a time."""
+    return (x[start : start + CHUNK] for start in range(0, len(x), CHUNK))
+
+
+def scaling_of_chunks(chunks: Callable[[], Iterable[np.ndarray]], weights: np.ndarray | None, bulk: Bulk) -> Scaling:
     """The same for rows that are not all in memory.
 
     :param chunks: gives all rows, some (m, d) at a time; called three times, and none of the rows is kept.
     """
     unit = np.zeros(1)
-    for x, c in _weighted(chunks(), weights):
+    for x, c in _weighted(chunks(), weights, bulk):
         unit = np.maximum(unit, np.where(c > 0, np.abs(x), 0.0).max(axis=0))
     unit = np.where(unit > 0, unit, 1.0)  # squares of y = x / unit neither overflow nor vanish
     count, first = np.zeros(1), np.zeros(1)
-    for x, c in _weighted(chunks(), weights):
+    for x, c in _weighted(chunks(), weights, bulk):
         count, first = count + c.sum(axis=0), first + (c * np.where(c > 0, x / unit, 0.0)).sum(axis=0)
     count = np.maximum(count, np.finfo(float).tiny)
     centre = first / count
     first, second = np.zeros(1), np.zeros(1)
-    for x, c in _weighted(chunks(), weights):
+    for x, c in _weighted(chunks(), weights, bulk):
         away = np.where(c > 0, x / unit - centre, 0.0)
         first, second = first + (c * away).sum(axis=0), second + (c * np.square(away)).sum(axis=0)
     correction = first / count  # the rounding of the first pass
@@ -75,12 +84,12 @@ def scaling_of_chunks(chunks: Callable[[], Iterable[np.ndarray]], weights: np.nd
     return Scaling(centre * unit, np.where(constant, 1.0, scale * unit))
 
 
-def _weighted(chunks: Iterable[np.ndarray], weights: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each chunk with the weight of each of its values: that of the row, zero where missing."""
+def _weighted(chunks: Iterable[np.ndarray], weights: np.ndarray | None, bulk: Bulk) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each chunk within the limits, with the weight of each of its values: that of the row, zero where missing."""
     start = 0
     for x in chunks:
         c = 1.0 if weights is None else weights[start : start + len(x), None]
-        yield x, np.where(np.isnan(x), 0.0, c)
+        yield np.clip(x, bulk.low, bulk.high), np.where(np.isnan(x), 0.0, c)
         start += len(x)
 
 
