@@ -22,7 +22,7 @@ from bgmm.core.in_memory import in_memory
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.core.stream import Streamed
-from bgmm.data.columns import column_sentences, far_sentences, far_values, names, too_far
+from bgmm.data.columns import column_sentences, far_sentences, far_values, names, not_gaussian, too_far
 from bgmm.data.stream import Stream
 from bgmm.data.table import Table, as_table
 from bgmm.engines.optimise.starts import around, from_labels
@@ -106,7 +106,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     declared = family.recording_step if isinstance(family, Resolved) else None
     steps = scaling.recording_steps(counted, units) if declared is None else _declared_steps(declared, features)
     near = counted[~bulk.is_far(counted).any(1)] if far.row.size else counted
-    said = [*far_sentences(features, far), *column_sentences(features, near, units)]
+    said = [*far_sentences(features, far), *column_sentences(features, near, units), *not_gaussian(features, sample)]
     if not has_floor and steps.any():
         said.append(
             f"values of {names(features, np.flatnonzero(steps))} repeat, and a program of your own has no floor under its "

@@ -19,6 +19,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.factor import AnyArray
 
 RECORDING_SHARE = 0.4  # 1 / sqrt(2 pi): the density of a Gaussian with this scale, in steps, is at most one over the step
+LARGEST_STEP = 2.0  # in standard deviations
 CHUNK = 65_536  # rows that are processed at a time, so that no second copy of the data is made
 
 
@@ -97,7 +98,8 @@ def recording_steps(x: np.ndarray, scaling: Scaling) -> np.ndarray:
     """The recording step of each feature, in the units of x: the smallest gap between distinct values.
 
     It is zero for a feature without repeated values. Values that differ by less than 1e-9 of the feature's scale count as
-    equal, because 0.1 + 0.2 is not exactly 0.3.
+    equal, because 0.1 + 0.2 is not exactly 0.3. No step exceeds two standard deviations, as that of a fair coin does not: the
+    gap of a rare flag says little of its spread, and a floor above it would widen every component.
     """
     steps = np.zeros(x.shape[1])
     for j, column in enumerate(x.T):
@@ -105,7 +107,7 @@ def recording_steps(x: np.ndarray, scaling: Scaling) -> np.ndarray:
         gaps = np.diff(values)
         distinct = gaps > 1e-9 * np.asarray(scaling.scale)[j]
         if distinct.any() and not distinct.all():
-            steps[j] = gaps[distinct].min()
+            steps[j] = min(gaps[distinct].min(), LARGEST_STEP * np.asarray(scaling.scale)[j])
     return steps
 
 

@@ -1,4 +1,4 @@
-"""What is odd about the columns of a table, in sentences: far rows, fill values, columns that say nothing or repeat another."""
+"""What is odd about the columns of a table, in sentences: far rows, fill values, columns for which a Gaussian is wrong."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from bgmm.core.bulk import Bulk
 from bgmm.core.scaling import Scaling, degenerate_columns
 
 _LISTED = 3  # rows or columns in a sentence
+_FEWEST = 10  # rows from which the kind of a column is read off
+_MOSTLY = 0.5  # share of one value above which a column is mostly that value
+_ZEROS = 0.05  # share of zeros at which whole numbers from 0 on are counts that lie against the zero
 
 
 class Far(NamedTuple):
@@ -81,6 +84,30 @@ def column_sentences(features: tuple[str, ...], rows: Float[np.ndarray, "m d"], 
         yield f"no variation in {names(features, constant)}: it says nothing of clusters; leave it out"
     if collinear:
         yield f"columns {names(features, collinear)} are linear combinations of each other; leave one out"
+
+
+def not_gaussian(features: tuple[str, ...], rows: Float[np.ndarray, "m d"]) -> Iterator[str]:
+    """One sentence on columns that no Gaussian describes: flags, counts, and columns that are mostly one value."""
+    found = [f"'{name}' ({kind})" for name, x in zip(features, rows.T, strict=True) if (kind := _kind(x[~np.isnan(x)]))]
+    if found:
+        yield (
+            f"no Gaussian describes {_listed(found)}: components settle on single values; "
+            "leave such columns out, and compare them between the clusters afterwards"
+        )
+
+
+def _kind(x: Float[np.ndarray, " m"]) -> str | None:
+    """What a column holds that no Gaussian describes; None of few rows, of constants and of other columns."""
+    values, counts = np.unique(x, return_counts=True)
+    if len(x) < _FEWEST or len(values) < 2:
+        return None
+    if len(values) == 2:
+        return "two values"
+    if counts.max() > _MOSTLY * len(x):
+        return f"{values[counts.argmax()]:g} in {counts.max() / len(x):.0%} of its rows"
+    if values[0] == 0 and counts[0] >= _ZEROS * len(x) and (values == np.round(values)).all():
+        return "counts"
+    return None
 
 
 def names(features: tuple[str, ...], columns: Iterable[int]) -> str:
