@@ -37,6 +37,20 @@ class Scaling(NamedTuple):
         """Standardised rows in the units of x: centre + scale * y."""
         return self.centre + self.scale * y
 
+    def within_reach(
+        self, x: Float[np.ndarray, "n d"], reach: float
+    ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
+        """Rows moved towards the centre until no standardised value exceeds ``reach``, and the factor s >= 1 of each distance.
+
+        So far out a Gaussian log density is its quadratic form, in all digits: that of the row is s^2 times that of the moved
+        row, and the memberships are those of every row in this direction.
+        """
+        half = x / 2 - np.asarray(self.centre) / 2  # differences of finite numbers may overflow
+        with np.errstate(over="ignore"):
+            s = np.maximum((np.where(np.isnan(x), 0.0, np.abs(half)) / (0.5 * reach * np.asarray(self.scale))).max(1), 1.0)
+        moved = np.asarray(self.centre) + 2 * (half / s[:, None])
+        return np.where(s[:, None] > 1, moved, x), s
+
     def into(self, mixture: Mixture) -> Mixture:
         """Convert a mixture from the units of x to standardised units."""
         return mixture.rescale(self.centre, self.scale)
