@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +31,8 @@ from bgmm.program.family import DeclaredMixture, Resolved, check_called
 from bgmm.tree.read import features_of, mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square does not underflow
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e20  # total weights between which sums over the rows keep their digits
+_FEW = 1.5  # total weight, in rows, under which weights were probably scaled to sum to one
 _FARTHEST = 1e42  # standardised value at which searches still find the other clusters
 _SAMPLED = 65_536  # rows from which the bulk is read off; of a stream also the recording steps and degenerate columns
 
@@ -70,8 +73,10 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     check_called(model)
     if not callable(model) and callable(x):
         raise ValueError(f"the model comes first, then the data: bgmm.fit(model, x), and here {type(model).__name__} is first")
-    if not callable(model):
-        raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
+    if not callable(model) or inspect.isclass(model):
+        raise ValueError(
+            f"model must be one of bgmm.models or a NumPyro program, not {getattr(model, '__name__', type(model).__name__)}"
+        )
     labels = None
     values: np.ndarray | Stream
     take: Callable[[np.ndarray], np.ndarray]
@@ -112,6 +117,11 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
             f"values of {names(features, np.flatnonzero(steps))} repeat, and a program of your own has no floor under its "
             "scales unless it declares one: a component can collapse onto the ties"
         )
+    if c is not None and c.sum() < _FEW:
+        said.append(
+            f"weights count rows, and these sum to {c.sum():.3g}, so that the priors decide; "
+            "scale them to sum to the number of rows, unless that is meant: weights / weights.mean()"
+        )
     for sentence in said:
         warnings.warn(sentence, stacklevel=5)
     return Data(features, values, c, counted, n_counted, units, steps, labels)
@@ -151,6 +161,13 @@ def _observation_weights(weights, n: int) -> Float[np.ndarray, " n"] | None:
         raise ValueError(f"weights must be finite and not negative, and that of row {wrong[0] + 1} is {c[wrong[0]]}")
     if not c.any():
         raise ValueError("weights must not all be zero")
+    with np.errstate(over="ignore"):
+        total = c.sum()
+    if not _LEAST_WEIGHT <= total <= _MOST_WEIGHT:
+        raise ValueError(
+            f"weights count rows, and these sum to {total:.3g}, {'hardly a row' if total < 1 else 'too many to add up'}; "
+            "scale them to sum to the number of rows: weights / weights.mean()"
+        )
     return c
 
 

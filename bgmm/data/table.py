@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from bgmm.data.source import Source, counts_rows, not_numbers
+from bgmm.data.source import Source, counts_rows, lost_digits, not_numbers
 from bgmm.data.text import read_text
 
 RESERVED = ("chain", "draw", "cluster", "feature", "feature_bis", "observation")  # dimensions of the results
@@ -133,6 +133,7 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Tabl
             values = "it only counts the rows"
         if not isinstance(values, str):
             kept[column] = values
+            notes += _of_lost_digits(source, position[column])
         elif wanted is None and values != _COMPLEX:
             notes.append(f"skipped column {column!r}: {values}")
         else:
@@ -146,6 +147,17 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Tabl
     if empty.size:
         notes.append(f"rows without any value: {empty.size}, the first is row {empty[0] + 1}")
     return Table(table, tuple(kept), tuple(notes), source.labels)
+
+
+def _of_lost_digits(source: Source, j: int) -> list[str]:
+    """The sentence about whole numbers that float64 rounds, if column j has any."""
+    raw = None if source.raw is None else source.raw(j)
+    if raw is None or (row := lost_digits(raw)) is None:
+        return []
+    return [
+        f"column {source.columns[j]!r} of {source.name} has whole numbers above 2^53, whose last digits float64 cannot hold "
+        f"(row {row + 1} has {raw[row]}); leave it out if these are labels, or subtract an offset from them first"
+    ]
 
 
 def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
@@ -187,7 +199,14 @@ def _frame(name: str, frame: Any) -> Source:
         column = frame.iloc[:, j]
         return "its values are categories" if column.dtype == "category" else _numbers(column.to_numpy())
 
-    return Source(name, len(frame), [str(column) for column in frame.columns], numbers, labels=row_labels(frame))
+    return Source(
+        name,
+        len(frame),
+        [str(column) for column in frame.columns],
+        numbers,
+        labels=row_labels(frame),
+        raw=lambda j: frame.iloc[:, j].to_numpy(),
+    )
 
 
 def _array(name: str, x: Any) -> Source:
@@ -202,7 +221,8 @@ def _array(name: str, x: Any) -> Source:
         received = f"shape {array.shape}" if array.ndim else f"a single {type(x).__name__}"
         raise ValueError(f"{name} must be an array of shape (n, d), or (n,) for one feature, not {received}")
     array = array[:, None] if array.ndim == 1 else array
-    return Source(name, len(array), [f"x{j + 1}" for j in range(array.shape[1])], lambda j: _numbers(array[:, j]))
+    names = [f"x{j + 1}" for j in range(array.shape[1])]
+    return Source(name, len(array), names, lambda j: _numbers(array[:, j]), raw=lambda j: array[:, j])
 
 
 def _numbers(values: np.ndarray) -> np.ndarray | str:
