@@ -8,6 +8,7 @@ import numpyro
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+import scipy.sparse
 
 import bgmm
 from bgmm import models
@@ -69,3 +70,9 @@ def test_a_program_that_observes_another_width_is_refused(width):
 
     features = f"{width} feature" + "s" * (width > 1)
     assert f"site 'x' observes a mixture of {features}, and the rows have 2; declare means" in refusal(program, X)
+
+
+def test_sparse_and_structured_arrays_are_told_how_to_be_given():
+    sparse, structured = scipy.sparse.csr_matrix(X), np.rec.fromarrays(X.T, names="a,b")
+    assert refusal(models.finite(1), sparse) == "the table is a sparse csr_matrix, and a fit needs all values; give x.toarray()"
+    assert refusal(models.finite(1), structured).endswith("an array with named fields (a, b); give pandas.DataFrame(x)")

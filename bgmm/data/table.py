@@ -211,12 +211,16 @@ def _frame(name: str, frame: Any) -> Source:
 
 def _array(name: str, x: Any) -> Source:
     """The columns of an array, named x1, x2, ..."""
+    if hasattr(x, "toarray"):
+        raise ValueError(f"{name} is a sparse {type(x).__name__}, and a fit needs all values; give x.toarray()")
     try:
         array = np.ma.filled(x.astype(float), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
         if array.dtype.kind == "U" and not isinstance(x, np.ndarray):
             array = np.asarray(x, dtype=object)  # NumPy converts numbers to text if one value is text
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{name} must be an array of shape (n, d), and this {type(x).__name__} cannot be made one") from error
+    if array.dtype.names is not None:
+        raise ValueError(f"{name} is an array with named fields ({', '.join(array.dtype.names)}); give pandas.DataFrame(x)")
     if array.ndim not in (1, 2):
         received = f"shape {array.shape}" if array.ndim else f"a single {type(x).__name__}"
         raise ValueError(f"{name} must be an array of shape (n, d), or (n,) for one feature, not {received}")

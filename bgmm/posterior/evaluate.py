@@ -77,7 +77,7 @@ def _warn_of_far_rows(tree: xr.DataTree, x: Float[np.ndarray, "n d"]) -> None:
         others = f" and {rows.size - 1} more rows lie" if rows.size > 1 else " lies"
         warnings.warn(
             f"row {rows[0] + 1} of x{others} over {_FAR:g} times as far out as any cluster reaches ({features_of(tree)[j]} is "
-            f"{x[rows[0], j]:g} there): such a row belongs to none of them, and its membership says which is widest that way",
+            f"{x[rows[0], j]:g} there): it belongs to none of them, and its membership only says which is widest that way",
             skip_file_prefixes=(_PACKAGE,),
         )
 
@@ -116,7 +116,7 @@ def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
     features = features_of(tree)
     table = x if isinstance(x, Table) else as_table(x, fitting=False)
     flat = table is not x and table.values.shape == (len(features), 1) != (1, 1) and np.ndim(x) == 1
-    if flat and table.features[0] not in features:
+    if flat and (unnamed(features) or table.features[0] not in features):
         row = ", ".join(f"{value:g}" for value in table.values[:, 0])
         raise ValueError(f"x is one row given flat, and a flat list is rows of one feature; put it in a list: [[{row}]]")
     nameless = unnamed(features), unnamed(table.features)
