@@ -38,7 +38,8 @@ def bulk_of(x: Float[np.ndarray, "n d"], weights: Float[np.ndarray, " n"] | None
         c = np.ones(len(x)) if weights is None else np.asarray(weights, float)
         present &= c > 0
         order = np.argsort(column[present], kind="stable")
-        limits[:, j] = _limits(column[present][order], c[present][order])
+        with np.errstate(over="ignore", invalid="ignore"):  # limits beyond the largest number hold every value
+            limits[:, j] = _limits(column[present][order], c[present][order])
     return Bulk(*limits)
 
 
@@ -65,9 +66,8 @@ def _around(values: np.ndarray, c: np.ndarray) -> tuple[float, float]:
             return -np.inf, np.inf
         first, last = _quantiles(values[others], c[others])
         low, high = min(low, first), max(high, last)
-    with np.errstate(over="ignore", invalid="ignore"):  # limits beyond the largest number hold every value
-        reach = _REACH * high - _REACH * low
-        return low - reach, high + reach
+    reach = _REACH * high - _REACH * low
+    return low - reach, high + reach
 
 
 def _quantiles(values: np.ndarray, c: np.ndarray) -> tuple[float, float]:

@@ -95,7 +95,7 @@ def scaling_of_chunks(chunks: Callable[[], Iterable[np.ndarray]], weights: np.nd
     correction = first / count  # the rounding of the first pass
     scale = np.sqrt(np.maximum(second / count - np.square(correction), 0.0))
     centre = centre + correction
-    constant = scale <= 8 * np.finfo(float).eps * np.abs(centre)
+    constant = (scale <= 8 * np.finfo(float).eps * np.abs(centre)) | (scale * unit == 0)  # 0 and 5e-324 are one value
     return Scaling(centre * unit, np.where(constant, 1.0, scale * unit))
 
 
