@@ -44,6 +44,16 @@ def test_two_clusters_are_found_beside_a_wild_row(model, engine):
     assert (floor < 0.15).all()  # 0.01 in the units of the clusters, which are 10 apart
 
 
+@pytest.mark.parametrize(("n", "distance"), [(2, 1e3), (10, 1e4), (10, 1e6)])
+def test_two_clusters_are_found_beside_wild_rows_on_all_sides(n, distance):
+    wild = distance * np.random.default_rng(n).normal(size=(n, 2))
+    with pytest.warns(UserWarning, match="^far from the other rows"):
+        tree = bgmm.fit(models.finite(3), np.concatenate([CLUSTERS, wild]), "em")
+    means, own = found(tree)
+    np.testing.assert_allclose(means, [[0, 0], [10, 10]], atol=0.4)
+    assert (own > 0.99).all()
+
+
 def test_a_stream_names_far_rows_and_follows_the_others_too(tmp_path):
     np.save(tmp_path / "rows.npy", WILD)
     with pytest.warns(UserWarning, match=FAR):
