@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int
 from bgmm.core.bulk import Bulk
 from bgmm.core.scaling import Scaling, degenerate_columns
 
+_EXACT = 2**53  # up to which float64 holds every whole number
 _LISTED = 3  # rows or columns in a sentence
 _FEWEST = 10  # rows from which the kind of a column is read off
 _MOSTLY = 0.5  # share of one value above which a column is mostly that value
@@ -108,6 +110,20 @@ def _kind(x: Float[np.ndarray, " m"]) -> str | None:
     if values[0] == 0 and counts[0] >= _ZEROS * len(x) and (values == np.round(values)).all():
         return "counts"
     return None
+
+
+def lost_digits(raw: np.ndarray) -> int | None:
+    """The first row whose whole number float64 cannot hold, if there is one."""
+    if raw.dtype.kind not in "iuO":
+        return None
+    for i in np.flatnonzero(_above(raw)) if raw.dtype.kind == "O" else np.flatnonzero((raw > _EXACT) | (raw < -_EXACT)):
+        if int(raw[i]) != int(float(raw[i])):
+            return int(i)
+    return None
+
+
+def _above(raw: np.ndarray) -> list[bool]:
+    return [isinstance(value, Integral) and abs(int(value)) > _EXACT for value in raw]
 
 
 def names(features: tuple[str, ...], columns: Iterable[int]) -> str:

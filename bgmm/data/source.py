@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 
-_EXACT = 2**53  # up to which float64 holds every whole number
 _MAX_SHOWN = 40  # characters of a cell in a message
 
 
@@ -26,20 +24,6 @@ class Source(NamedTuple):
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     raw: Callable[[int], np.ndarray] | None = None  # the values of column j before they became float64
-
-
-def lost_digits(raw: np.ndarray) -> int | None:
-    """The first row whose whole number float64 cannot hold, if there is one."""
-    if raw.dtype.kind not in "iuO":
-        return None
-    for i in np.flatnonzero(_above(raw)) if raw.dtype.kind == "O" else np.flatnonzero((raw > _EXACT) | (raw < -_EXACT)):
-        if int(raw[i]) != int(float(raw[i])):
-            return int(i)
-    return None
-
-
-def _above(raw: np.ndarray) -> list[bool]:
-    return [isinstance(value, Integral) and abs(int(value)) > _EXACT for value in raw]
 
 
 def counts_rows(values: np.ndarray) -> bool:

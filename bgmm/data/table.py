@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from bgmm.data.source import Source, counts_rows, lost_digits, not_numbers
+from bgmm.data.columns import lost_digits
+from bgmm.data.source import Source, counts_rows, not_numbers
 from bgmm.data.text import read_text
 
 RESERVED = ("chain", "draw", "cluster", "feature", "feature_bis", "observation")  # dimensions of the results
