@@ -26,10 +26,10 @@ def refusal(*arguments, **options) -> str:
 @pytest.mark.parametrize("values", [np.int64, np.uint64, object], ids=["int64", "uint64", "object"])
 def test_whole_numbers_that_float64_rounds_are_named_by_row_and_column(values):
     x = np.array([[2**53, 5], [2**53 + 2, 6], [2**53 + 4, 9], [2**53 + 7, 8]]).astype(values)
-    expected = r"^column 'id' of the table has whole numbers above 2\^53, .* \(row 4 has 9007199254740999\)"
+    expected = r"^column 'stamp' of the table has whole numbers above 2\^53, .* \(row 4 has 9007199254740999\)"
     with pytest.warns(UserWarning, match=expected):
-        bgmm.fit(models.finite(1), pd.DataFrame(x, columns=["id", "b"]), "em")
-    with pytest.warns(UserWarning, match=expected.replace("id", "x1")):
+        bgmm.fit(models.finite(1), pd.DataFrame(x, columns=["stamp", "b"]), "em")
+    with pytest.warns(UserWarning, match=expected.replace("stamp", "x1")):
         bgmm.fit(models.finite(1), x, "em")
     bgmm.fit(models.finite(1), x[:3], "em")  # exact in float64, and warnings are errors
 
