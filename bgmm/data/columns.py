@@ -16,7 +16,8 @@ _EXACT = 2**53  # up to which float64 holds every whole number
 _LISTED = 3  # rows or columns in a sentence
 _FEWEST = 10  # rows from which the kind of a column is read off
 _MOSTLY = 0.5  # share of one value above which a column is mostly that value
-_ZEROS = 0.05  # share of zeros at which whole numbers from 0 on are counts that lie against the zero
+_ZEROS = 0.05  # share of zeros from which whole numbers from 0 on are counts that lie against the zero,
+_NEAR_ZERO = 2.0  # if their mean is fewer standard deviations away from it
 
 
 class Far(NamedTuple):
@@ -107,7 +108,8 @@ def _kind(x: Float[np.ndarray, " m"]) -> str | None:
         return "two values"
     if counts.max() > _MOSTLY * len(x):
         return f"{values[counts.argmax()]:g} in {counts.max() / len(x):.0%} of its rows"
-    if values[0] == 0 and counts[0] >= _ZEROS * len(x) and (values == np.round(values)).all():
+    against_zero = values[0] == 0 and counts[0] >= _ZEROS * len(x) and x.mean() < _NEAR_ZERO * x.std()
+    if against_zero and (values == np.round(values)).all():
         return "counts"
     return None
 

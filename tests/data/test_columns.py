@@ -45,6 +45,7 @@ def test_flags_counts_and_columns_of_mostly_one_value_are_named(rng, iris, faith
         "rain": np.where(np.arange(100) < 60, 0.0, rng.exponential(size=100)),
         "length": np.round(rng.normal(10, 1, 100), 1),
         "year": rng.integers(2000, 2020, 100),
+        "acid": np.where(np.arange(100) < 8, 0, rng.poisson(40, 100)),
         "same": np.full(100, 2.0),
     }
     rows = np.column_stack(list(x.values())).astype(float)
