@@ -73,7 +73,6 @@ def test_a_sentence_is_one_that_the_library_raises_itself():
 NAMES = (
     ("offset 1e+12, standard deviation 1", "scale 1e-100", "scales 1e-12 and 1e+12", "int8", "Decimal", "sparse matrix"),
     (
-        "one cell of text among objects",
         "ragged lists",
         "a structured array",
         "rows without any value",

@@ -91,9 +91,7 @@ def test_predict_gives_far_rows_memberships_and_names_them_once(here, tmp_path, 
     np.testing.assert_allclose(written[["cluster_0", "cluster_1"]].sum(axis=1), 1)
     assert not written["log_density"].isna().any()
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(
-        "warning: row 2 of x and 1 more rows lie over 100 times as far out as any cluster reaches (x is 1e+155"
-    )
+    assert line.startswith("warning: row 2 of x and 1 more lie over 100 times as far out as any cluster reaches (x is 1e+155")
 
 
 def test_predict_takes_the_columns_of_the_fit_by_name_or_as_listed(here, tmp_path):

@@ -63,18 +63,20 @@ def directions(mixture: Mixture, scaling: Scaling, x: Float[np.ndarray, "n d"]) 
 
     Squares of larger distances would swamp what tells apart components of equal covariance.
     """
-    return at_rows(mixture, scaling, x, reach=min(_REACH, _SAME_MEMBERSHIP * float(_extent(mixture).max())))
+    if not isinstance(mixture.components, Gaussians):
+        return at_rows(mixture, scaling, x)
+    return at_rows(mixture, scaling, x, reach=min(_REACH, _SAME_MEMBERSHIP * float(_extents(mixture).max())))
 
 
 def _warn_of_far_rows(tree: xr.DataTree, x: Float[np.ndarray, "n d"]) -> None:
     """Name rows so far out that their membership only says which component is widest in their direction."""
     mixture, scaling = parameters(tree)
     with np.errstate(over="ignore"):
-        beyond = np.abs(scaling.standardise(x)) > _FAR * _extent(mixture)
+        beyond = np.abs(scaling.standardise(x)) > _FAR * np.median(_extents(mixture), axis=0)
     rows = np.flatnonzero(beyond.any(1))
     if rows.size:
         j = int(beyond[rows[0]].argmax())
-        others = f" and {rows.size - 1} more rows lie" if rows.size > 1 else " lies"
+        others = f" and {rows.size - 1} more lie" if rows.size > 1 else " lies"
         warnings.warn(
             f"row {rows[0] + 1} of x{others} over {_FAR:g} times as far out as any cluster reaches ({features_of(tree)[j]} is "
             f"{x[rows[0], j]:g} there): it belongs to none of them, and its membership only says which is widest that way",
@@ -82,13 +84,13 @@ def _warn_of_far_rows(tree: xr.DataTree, x: Float[np.ndarray, "n d"]) -> None:
         )
 
 
-def _extent(mixture: Mixture) -> Float[np.ndarray, " d"]:
-    """How far the components reach from the centre in each feature: the largest |mean| + standard deviation of all draws."""
+def _extents(mixture: Mixture) -> Float[np.ndarray, "s d"]:
+    """How far the components of each draw reach from the centre in each feature: the largest |mean| + standard deviation."""
     g = mixture.components
     if not isinstance(g, Gaussians):
-        return np.ones(g.n_features)
+        return np.ones((1, g.n_features))
     spread = np.sqrt(np.asarray(g.factor.variances(g.n_features)))
-    return np.maximum(1.0, (np.abs(np.asarray(g.means)) + spread).max((0, 1)))
+    return np.maximum(1.0, (np.abs(np.asarray(g.means)) + spread).max(1))
 
 
 def row_coords(tree: xr.DataTree, x=None) -> dict[str, np.ndarray]:

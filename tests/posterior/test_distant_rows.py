@@ -13,7 +13,7 @@ from tests.mixtures import Parameters, random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
 
 DISTANCES = [1e3, 1e8, 1e20, 1e100, 1e154, 1e155, 1e200, 1e300, float(np.finfo(float).max)]
-FAR = r"^row \d+ of x( and \d+ more rows lie| lies) over 100 times as far out as any cluster reaches \(f0 is "
+FAR = r"^row \d+ of x( and \d+ more lie| lies) over 100 times as far out as any cluster reaches \(f0 is "
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_near_rows_are_left_alone_and_far_rows_are_counted(tree, recwarn):
     bgmm.membership(tree, np.zeros((3, 2)))
     assert not recwarn
     frame = pd.DataFrame({"f0": [0.0, 1e5, np.nan, -1e300], "f1": [0.0, 0.0, 0.0, np.nan]})
-    with pytest.warns(UserWarning, match=r"^row 2 of x and 1 more rows lie .* \(f0 is 100000 there\)"):
+    with pytest.warns(UserWarning, match=r"^row 2 of x and 1 more lie .* \(f0 is 100000 there\)"):
         p = bgmm.membership(tree, frame)
     assert np.isfinite(p).all()
 
