@@ -23,7 +23,7 @@ from bgmm.core.in_memory import in_memory
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.core.stream import Streamed
-from bgmm.data.columns import column_sentences, far_sentences, far_values, names, not_gaussian, too_far
+from bgmm.data.columns import Far, column_sentences, far_sentences, far_values, names, not_gaussian, too_far
 from bgmm.data.stream import Stream
 from bgmm.data.table import Table, as_table
 from bgmm.engines.optimise.starts import around, from_labels
@@ -33,7 +33,6 @@ from bgmm.tree.read import features_of, mixtures_of, parameters
 _SMALLEST = 1e-140  # standard deviation whose square does not underflow
 _LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e20  # total weights between which sums over the rows keep their digits
 _FEW = 1.5  # total weight, in rows, under which weights were probably scaled to sum to one
-_FARTHEST = 1e42  # standardised value at which searches still find the other clusters
 _SAMPLED = 65_536  # rows from which the bulk is read off; of a stream also the recording steps and degenerate columns
 
 
@@ -46,6 +45,7 @@ class Data(NamedTuple):
     counted: Float[np.ndarray, "m d"]  # rows of weight above zero; of a stream, some of them
     n_counted: int
     units: Scaling  # that standardise the rows
+    far: Far  # values outside of the bulk of their columns
     steps: Float[np.ndarray, " d"]  # to which the values were recorded, in the units of the data
     labels: np.ndarray | None = None  # of all rows: the index of a DataFrame
 
@@ -63,6 +63,8 @@ class Data(NamedTuple):
 
     def rows(self, dtype: str) -> tuple[Rows, Int[np.ndarray, " n"] | None]:
         """The standardised rows as passes read them, and the place of each row in memory among them."""
+        if (refusal := too_far(self.features, self.far, self.units, dtype)) is not None:
+            raise ValueError(refusal)
         if isinstance(self.values, Stream):
             return Streamed(self.values, self.units, self.weights, dtype=dtype), None
         return in_memory(self.values, self.weights, scaling=self.units, dtype=dtype)
@@ -104,7 +106,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
         counted = values if c is None else values[c > 0]
     _check_scale(features, units)
     far = far_values(chunks, bulk, c)
-    if (refusal := too_far(features, far, units, _FARTHEST)) is not None:
+    if (refusal := too_far(features, far, units, "float64")) is not None:
         raise ValueError(refusal)
     family = model.components if isinstance(model, DeclaredMixture) else None
     has_floor = isinstance(family, Resolved)
@@ -124,7 +126,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
         )
     for sentence in said:
         warnings.warn(sentence, stacklevel=5)
-    return Data(features, values, c, counted, n_counted, units, steps, labels)
+    return Data(features, values, c, counted, n_counted, units, far, steps, labels)
 
 
 def _checked_chunks(x: Stream) -> Callable:

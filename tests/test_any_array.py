@@ -21,9 +21,9 @@ from hypothesis.extra import numpy as arrays  # noqa: E402
 
 # The same examples in every run, so that a failure is one of the code.
 few = hypothesis.settings(
-    derandomize=True, database=None, deadline=None, max_examples=30, suppress_health_check=list(hypothesis.HealthCheck)
+    derandomize=True, database=None, deadline=None, max_examples=16, suppress_health_check=list(hypothesis.HealthCheck)
 )
-many = hypothesis.settings(few, max_examples=300)
+many = hypothesis.settings(few, max_examples=160)
 ENGINE = bgmm.EM(n_starts=2, max_steps=50)
 
 ordinary = st.floats(-10, 10)

@@ -94,3 +94,13 @@ def test_a_value_too_far_to_compute_with_is_refused():
     x[200, 1] = 1e200
     with pytest.raises(ValueError, match=r"^row 201 of 'x2' holds 1e\+200, too far from the others, [^\n]*$"):
         bgmm.fit(models.finite(3), x, "em")
+
+
+def test_single_precision_refuses_nearer_values():
+    x = WILD.copy()
+    x[200, 1] = 1e20
+    with (
+        pytest.warns(UserWarning, match="^far"),
+        pytest.raises(ValueError, match=r"^row 201 of 'x2' holds 1e\+20, .* in float32;"),
+    ):
+        bgmm.fit(models.finite(3), x, "em", dtype="float32")

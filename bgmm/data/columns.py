@@ -13,6 +13,7 @@ from bgmm.core.bulk import Bulk
 from bgmm.core.scaling import Scaling, degenerate_columns
 
 _EXACT = 2**53  # up to which float64 holds every whole number
+_FARTHEST = {"float64": 1e42, "float32": 1e12}  # standardised values beside which searches still find the other clusters
 _LISTED = 3  # rows or columns in a sentence
 _FEWEST = 10  # rows from which the kind of a column is read off
 _MOSTLY = 0.5  # share of one value above which a column is mostly that value
@@ -65,17 +66,17 @@ def far_sentences(features: tuple[str, ...], far: Far) -> Iterator[str]:
         )
 
 
-def too_far(features: tuple[str, ...], far: Far, units: Scaling, limit: float) -> str | None:
-    """The sentence for values further from the others than so many of their standard deviations, if there are any."""
+def too_far(features: tuple[str, ...], far: Far, units: Scaling, dtype: str) -> str | None:
+    """The sentence for values that are too far from the others to compute in this precision, if there are any."""
     scale = np.asarray(units.scale)[far.column]
-    beyond = np.abs(far.value) / scale > limit
+    beyond = np.abs(far.value) / scale > _FARTHEST[dtype]
     if not beyond.any():
         return None
     j = far.column[beyond][0]
     beyond &= far.column == j
     return (
         f"{_rows(far.row[beyond])} of '{features[j]}' hold{'s' if beyond.sum() == 1 else ''} {far.value[beyond][0]:g}, too far "
-        f"from the others, which vary by {np.asarray(units.scale)[j]:.2g}, to compute with; replace what marks missing "
+        f"from the others, which vary by {np.asarray(units.scale)[j]:.2g}, to compute in {dtype}; replace what marks missing "
         "values by NaN, or leave out such rows"
     )
 
