@@ -62,10 +62,17 @@ RowsOutput = Annotated[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: with 0 on success, 2 after a user error, 130 after Ctrl-C."""
     words = sys.argv[1:] if arguments is None else arguments
+    shown: set[str] = set()
+
+    def show_once(message, *_) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            _print_lines(f"warning: {message}")
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=UserWarning, module=_WARNING_MODULES)
-        warnings.showwarning = lambda message, *_: _print_lines(f"warning: {message}")
+        warnings.showwarning = show_once  # type: ignore[assignment]
         try:
             sys.exit(app(args=words or ["--help"], prog_name="bgmm", standalone_mode=False))
         except (typer.TyperException, ValueError, OSError) as error:

@@ -52,7 +52,9 @@ def fit(
         where the number of components is given and one mode holds the posterior, else Gibbs where it can fit the model.
     :param seed: an integer or a JAX key. Equal seeds give equal trees on one machine.
     :param weights: of the observations (n,): a row of weight 2 counts as that row twice.
-    :param standardise: whether the model sees standardised rows. By default our models do, plain functions do not.
+    :param standardise: whether the model sees standardised rows. By default our models do, plain functions do not. Centre and
+        scale are mean and standard deviation, except that values far outside of the bulk of a column (``bgmm.core.bulk``) count
+        as its limits there; a warning names these rows.
     :param log_likelihood: whether the tree holds the log likelihood of every row and draw, which LOO needs. By default
         when there is more than one draw, it takes under 160 MB, and the rows are in memory. Of one draw, LOO is not defined,
         and ``log_density`` of the tree is the log likelihood of every row.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,6 +15,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from bgmm.core import scaling
+from bgmm.core.bulk import bulk_of
 from bgmm.core.components import Mixture
 from bgmm.core.dense import Dense
 from bgmm.core.gaussians import Gaussians, converted
@@ -20,6 +23,7 @@ from bgmm.core.in_memory import in_memory
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.core.stream import Streamed
+from bgmm.data.columns import Far, column_sentences, far_sentences, far_values, names, not_gaussian, too_far
 from bgmm.data.stream import Stream
 from bgmm.data.table import Table, as_table
 from bgmm.engines.optimise.starts import around, from_labels
@@ -27,7 +31,9 @@ from bgmm.program.family import DeclaredMixture, Resolved, check_called
 from bgmm.tree.read import features_of, mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square does not underflow
-_SAMPLED = 65_536  # rows of a stream from which its recording steps and degenerate columns are read off
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e20  # total weights between which sums over the rows keep their digits
+_FEW = 1.5  # total weight, in rows, under which weights were probably scaled to sum to one
+_SAMPLED = 65_536  # rows from which the bulk is read off; of a stream also the recording steps and degenerate columns
 
 
 class Data(NamedTuple):
@@ -39,6 +45,7 @@ class Data(NamedTuple):
     counted: Float[np.ndarray, "m d"]  # rows of weight above zero; of a stream, some of them
     n_counted: int
     units: Scaling  # that standardise the rows
+    far: Far  # values outside of the bulk of their columns
     steps: Float[np.ndarray, " d"]  # to which the values were recorded, in the units of the data
     labels: np.ndarray | None = None  # of all rows: the index of a DataFrame
 
@@ -56,6 +63,8 @@ class Data(NamedTuple):
 
     def rows(self, dtype: str) -> tuple[Rows, Int[np.ndarray, " n"] | None]:
         """The standardised rows as passes read them, and the place of each row in memory among them."""
+        if (refusal := too_far(self.features, self.far, self.units, dtype)) is not None:
+            raise ValueError(refusal)
         if isinstance(self.values, Stream):
             return Streamed(self.values, self.units, self.weights, dtype=dtype), None
         return in_memory(self.values, self.weights, scaling=self.units, dtype=dtype)
@@ -66,36 +75,58 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     check_called(model)
     if not callable(model) and callable(x):
         raise ValueError(f"the model comes first, then the data: bgmm.fit(model, x), and here {type(model).__name__} is first")
-    if not callable(model):
-        raise ValueError(f"model must be one of bgmm.models or a NumPyro program, not {type(model).__name__}")
-    values: np.ndarray | Stream
+    if not callable(model) or inspect.isclass(model):
+        raise ValueError(
+            f"model must be one of bgmm.models or a NumPyro program, not {getattr(model, '__name__', type(model).__name__)}"
+        )
     labels = None
+    values: np.ndarray | Stream
+    take: Callable[[np.ndarray], np.ndarray]
     if isinstance(x, Stream):
         features, n, values = x.features, x.n_rows, x
-        c = _observation_weights(weights, n)
-        units = scaling.scaling_of_chunks(_checked_chunks(x), c)
-        rng = np.random.default_rng(0)
-        candidates = np.arange(n) if c is None else np.flatnonzero(c)
-        chosen = candidates if len(candidates) <= _SAMPLED else np.sort(rng.choice(candidates, _SAMPLED, replace=False))
-        counted, n_counted = x.take(chosen), len(candidates)
+        chunks, take = _checked_chunks(x), x.take
     else:
         table = x if isinstance(x, Table) else as_table(x)
         for note in () if table is x else table.notes:
             warnings.warn(note, stacklevel=5)
-        features, values, labels = table.features, table.values, table.labels
-        c = _observation_weights(weights, len(table.values))
-        units = scaling.scaling_of(table.values, c)
-        counted = table.values if c is None else table.values[c > 0]
-        n_counted = len(counted)
-    _check_scale(features, units)
+        features, n, values, labels = table.features, len(table.values), table.values, table.labels
+        chunks, take = partial(scaling.in_chunks, table.values), table.values.__getitem__
+    c = _observation_weights(weights, n)
+    candidates = np.arange(n) if c is None else np.flatnonzero(c)
+    n_counted = len(candidates)
     if n_counted < 2:
         raise ValueError("a fit needs at least 2 rows of weight above 0")
+    rng = np.random.default_rng(0)
+    chosen = candidates if n_counted <= _SAMPLED else np.sort(rng.choice(candidates, _SAMPLED, replace=False))
+    sample = take(chosen)
+    bulk = bulk_of(sample, None if c is None else c[chosen])
+    units = scaling.scaling_of_chunks(chunks, c, bulk)
+    counted = sample
+    if isinstance(values, np.ndarray) and n_counted > _SAMPLED:
+        counted = values if c is None else values[c > 0]
+    _check_scale(features, units)
+    far = far_values(chunks, bulk, c)
+    if (refusal := too_far(features, far, units, "float64")) is not None:
+        raise ValueError(refusal)
     family = model.components if isinstance(model, DeclaredMixture) else None
     has_floor = isinstance(family, Resolved)
     declared = family.recording_step if isinstance(family, Resolved) else None
     steps = scaling.recording_steps(counted, units) if declared is None else _declared_steps(declared, features)
-    _warn_of_columns(features, counted, units, has_floor, steps)
-    return Data(features, values, c, counted, n_counted, units, steps, labels)
+    near = counted[~bulk.is_far(counted).any(1)] if far.row.size else counted
+    said = [*far_sentences(features, far), *column_sentences(features, near, units), *not_gaussian(features, sample)]
+    if not has_floor and steps.any():
+        said.append(
+            f"values of {names(features, np.flatnonzero(steps))} repeat, and a program of your own has no floor under its "
+            "scales unless it declares one: a component can collapse onto the ties"
+        )
+    if c is not None and c.sum() < _FEW:
+        said.append(
+            f"weights count rows, and these sum to {c.sum():.3g}, so that the priors decide; "
+            "scale them to sum to the number of rows, unless that is meant: weights / weights.mean()"
+        )
+    for sentence in said:
+        warnings.warn(sentence, stacklevel=5)
+    return Data(features, values, c, counted, n_counted, units, far, steps, labels)
 
 
 def _checked_chunks(x: Stream) -> Callable:
@@ -132,6 +163,13 @@ def _observation_weights(weights, n: int) -> Float[np.ndarray, " n"] | None:
         raise ValueError(f"weights must be finite and not negative, and that of row {wrong[0] + 1} is {c[wrong[0]]}")
     if not c.any():
         raise ValueError("weights must not all be zero")
+    with np.errstate(over="ignore"):
+        total = c.sum()
+    if not _LEAST_WEIGHT <= total <= _MOST_WEIGHT:
+        raise ValueError(
+            f"weights count rows, and these sum to {total:.3g}, {'hardly a row' if total < 1 else 'too many to add up'}; "
+            "scale them to sum to the number of rows: weights / weights.mean()"
+        )
     return c
 
 
@@ -150,27 +188,6 @@ def _declared_steps(declared: float | tuple[float, ...], features: tuple[str, ..
             f"recording_step has {np.size(declared)} entries, and the data have {d} columns: {', '.join(features)}"
         )
     return np.broadcast_to(np.asarray(declared, float), (d,))
-
-
-def _warn_of_columns(
-    features: tuple[str, ...], rows: np.ndarray, units: Scaling, has_floor: bool, steps: Float[np.ndarray, " d"]
-) -> None:
-    """Name the columns that are constant or collinear, or rounded under a model without a floor under its scales."""
-    constant, collinear = scaling.degenerate_columns(rows, units)
-
-    def names(columns):
-        return ", ".join(f"'{features[j]}'" for j in columns)
-
-    if constant:
-        warnings.warn(f"no variation in {names(constant)}: it says nothing of clusters; leave it out", stacklevel=6)
-    if collinear:
-        warnings.warn(f"columns {names(collinear)} are linear combinations of each other; leave one out", stacklevel=6)
-    if not has_floor and steps.any():
-        warnings.warn(
-            f"values of {names(np.flatnonzero(steps))} repeat, and a program of your own has no floor under its scales "
-            "unless it declares one: a component can collapse onto the ties",
-            stacklevel=6,
-        )
 
 
 def start_mixture(start, data: Data, k: int) -> Mixture:

@@ -32,8 +32,8 @@ class Gaussian(ScaledFamily):
     :param log_scale_mean: a, the mean of log S. The default -1 puts the median of S at 0.37: narrower than the data.
     :param log_scale_sd: b. The default 1 puts 95 % of S between 0.05 and 2.6.
     :param recording_step: step to which values were recorded, in the units of the data: one number, or a tuple with one for
-        each feature. None reads it off the data (the smallest gap between distinct values, where values repeat); 0 says that
-        the data are exact.
+        each feature. None reads it off the data (the smallest gap between distinct values, where values repeat, and at most two
+        standard deviations); 0 says that the data are exact.
     :param floor: least r, in standardised units. 0 leaves exact data without protection.
     :param tied: whether all components share S and C.
     :param lkj: eta, concentration of the correlation prior. The default 2 is flat in the middle and avoids the edges +-1;

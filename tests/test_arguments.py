@@ -95,6 +95,14 @@ def test_one_row_given_flat_is_asked_for_as_a_list_of_rows(tree, row):
     assert bgmm.membership(tree, [row] if not isinstance(row, pd.Series) else X.iloc[[0]]).shape == (1, 2)
 
 
+def test_one_row_given_flat_is_asked_for_as_a_list_where_features_have_no_names(rng):
+    mixture = random_mixture(rng, 2, 2)
+    tree = tree_of(jittered(rng, mixture, 1, 4), sample(rng, mixture, 40)[0])
+    unnamed = bgmm.fit(models.finite(1), X.to_numpy(), bgmm.EM(prior=False, n_starts=1))
+    for one in (tree, unnamed):
+        assert refusal(bgmm.membership, one, [2.9, 63.0]).endswith("put it in a list: [[2.9, 63]]")
+
+
 def test_of_one_feature_a_flat_list_is_rows_as_in_fit(rng):
     mixture = random_mixture(rng, 2, 1)
     tree = tree_of(jittered(rng, mixture, 1, 4), sample(rng, mixture, 40)[0])

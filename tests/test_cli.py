@@ -84,6 +84,16 @@ def test_predict_writes_what_membership_and_log_density_say(here, tmp_path, caps
     assert rows["cluster"].groupby(np.repeat([0, 1], 30)).nunique().eq(1).all()
 
 
+def test_predict_gives_far_rows_memberships_and_names_them_once(here, tmp_path, capsys):
+    (tmp_path / "far.csv").write_text("x,y\n1,2\n1e155,-1e155\n1e308,1\n")
+    assert call("predict", "fit.nc", f"{tmp_path}/far.csv", "-o", f"{tmp_path}/rows.csv") == 0
+    written = pd.read_csv(tmp_path / "rows.csv")
+    np.testing.assert_allclose(written[["cluster_0", "cluster_1"]].sum(axis=1), 1)
+    assert not written["log_density"].isna().any()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: row 2 of x and 1 more lie over 100 times as far out as any cluster reaches (x is 1e+155")
+
+
 def test_predict_takes_the_columns_of_the_fit_by_name_or_as_listed(here, tmp_path):
     table = pd.read_csv("data.csv")
     table[["y", "x"]].assign(unused=np.inf).to_csv(tmp_path / "turned.csv", index=False)

@@ -40,6 +40,7 @@ class Source(NamedTuple):
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     is_named: bool = True
+    raw: Callable[[int], np.ndarray] | None = None  # the values of column j before they became float64
 
 
 def check_name(what: str, column: str) -> None:

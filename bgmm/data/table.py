@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bgmm.data.binary import read_npy, read_parquet
+from bgmm.data.columns import lost_digits
 from bgmm.data.source import Source, Unusable, check_name, column_of, labels_rows
 from bgmm.data.text import read_text
 
@@ -144,6 +145,7 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Tabl
             notes.append(f"skipped column {column!r}: {why}")
         else:
             kept[column] = values
+            notes += _of_lost_digits(source, position[column])
     if not kept:
         raise ValueError(f"{name} has no column of numbers: {notes[-1]}")
     for column, values in kept.items():
@@ -153,6 +155,17 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Tabl
     if empty.size:
         notes.append(f"rows without any value: {empty.size}, the first is row {empty[0] + 1}")
     return Table(table, tuple(kept), tuple(notes), source.labels)
+
+
+def _of_lost_digits(source: Source, j: int) -> list[str]:
+    """The sentence about whole numbers that float64 rounds, if column j has any."""
+    raw = None if source.raw is None else source.raw(j)
+    if raw is None or (row := lost_digits(raw)) is None:
+        return []
+    return [
+        f"column {source.columns[j]!r} of {source.name} has whole numbers above 2^53, whose last digits float64 cannot hold "
+        f"(row {row + 1} has {raw[row]}); leave it out if these are labels, or subtract an offset from them first"
+    ]
 
 
 def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
@@ -193,23 +206,34 @@ def _frame(name: str, frame: Any) -> Source:
         column = frame.iloc[:, j]
         return Unusable("its values are categories", True) if column.dtype == "category" else _numbers(column.to_numpy())
 
-    return Source(name, len(frame), [str(column) for column in frame.columns], numbers, labels=row_labels(frame))
+    return Source(
+        name,
+        len(frame),
+        [str(column) for column in frame.columns],
+        numbers,
+        labels=row_labels(frame),
+        raw=lambda j: frame.iloc[:, j].to_numpy(),
+    )
 
 
 def _array(name: str, x: Any) -> Source:
     """The columns of an array, named x1, x2, ..."""
+    if hasattr(x, "toarray"):
+        raise ValueError(f"{name} is a sparse {type(x).__name__}, and a fit needs all values; give x.toarray()")
     try:
         array = np.ma.filled(x.astype(float), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
         if array.dtype.kind == "U" and not isinstance(x, np.ndarray):
             array = np.asarray(x, dtype=object)  # NumPy converts numbers to text if one value is text
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{name} must be an array of shape (n, d), and this {type(x).__name__} cannot be made one") from error
+    if array.dtype.names is not None:
+        raise ValueError(f"{name} is an array with named fields ({', '.join(array.dtype.names)}); give pandas.DataFrame(x)")
     if array.ndim not in (1, 2):
         received = f"shape {array.shape}" if array.ndim else f"a single {type(x).__name__}"
         raise ValueError(f"{name} must be an array of shape (n, d), or (n,) for one feature, not {received}")
     array = array[:, None] if array.ndim == 1 else array
     names = [f"x{j + 1}" for j in range(array.shape[1])]
-    return Source(name, len(array), names, lambda j: _numbers(array[:, j]), is_named=False)
+    return Source(name, len(array), names, lambda j: _numbers(array[:, j]), is_named=False, raw=lambda j: array[:, j])
 
 
 def _numbers(values: np.ndarray) -> np.ndarray | Unusable:

@@ -20,6 +20,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians, Linear, moments
 from bgmm.core.rows import Rows
+from bgmm.core.scaling import Scaling
 
 EMPTY = 10 * float(jnp.finfo(jnp.float64).eps)  # added to every count, as scikit-learn does
 
@@ -97,14 +98,9 @@ def mixture_of(log_weights, means, covariances, *, factor: type[Factor], tied: b
 def within_reach(
     x: Float[np.ndarray, "n d"], means: Float[np.ndarray, "k d"]
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
-    """Rows moved towards the origin until no square overflows, and the factor s >= 1 by which each was further out.
-
-    So far out a log density is its quadratic form, in all digits: that of the row is s^2 times that of the moved row, and the
-    memberships are the same.
-    """
-    reach = _REACH * max(1.0, float(np.abs(means).max()))
-    s = np.maximum(np.where(np.isnan(x), 0.0, np.abs(x)).max(1) / reach, 1.0)
-    return x / s[:, None], s
+    """Rows moved towards the origin until no square overflows, and the factor s >= 1 by which each was further out."""
+    d = x.shape[1]
+    return Scaling(np.zeros(d), np.ones(d)).within_reach(x, _REACH * max(1.0, float(np.abs(means).max())))
 
 
 @jax.jit

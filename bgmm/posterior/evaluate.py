@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -14,13 +16,18 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import kernel
 from bgmm.core.components import Mixture
+from bgmm.core.gaussians import Gaussians
 from bgmm.core.in_memory import InMemory, in_memory, subsample
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.data.table import Table, as_table, row_labels, unnamed
 from bgmm.tree.read import features_of, observed, observed_labels, parameters
 
+_PACKAGE = str(Path(__file__).parent.parent)  # warnings point at the caller of bgmm
 _SUBSAMPLE = 16_384  # rows
+_REACH = 1e100  # standardised value whose square does not overflow
+_SAME_MEMBERSHIP = 1e7  # times the extent of the mixture, beyond which memberships are those of the direction
+_FAR = 100.0  # times the extent of the mixture, beyond which a warning names the row
 _SURE = 40.0  # expected rows: the probability of none is at most exp(-40)
 _DRAWS_AT_ONCE = 256
 
@@ -33,12 +40,57 @@ class Evaluation(NamedTuple):
     position: Int[np.ndarray, " n"] | None  # of each row among the places of ``rows``; None where these are streamed
     log_volume: Float[np.ndarray, " n"]  # of each row: its log density in standardised units less that in the user's
     centred: bool
+    times: Float[np.ndarray, " n"] | None = None  # further out than a row that was moved; None where none was
 
 
 def evaluation(tree: xr.DataTree, x=None) -> Evaluation:
     """The draws of ``tree`` at ``x``, or at the rows that it was fitted to."""
     mixture, scaling = parameters(tree)
-    return at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x))
+    return at_rows(mixture, scaling, rows_of(tree, x))
+
+
+def rows_of(tree: xr.DataTree, x=None) -> Float[np.ndarray, "n d"]:
+    """``x`` as rows with the features of the tree, or the rows that it was fitted to; a warning names new rows far out."""
+    if x is None:
+        return observed(tree)
+    rows = rows_like(tree, x)
+    _warn_of_far_rows(tree, rows)
+    return rows
+
+
+def directions(mixture: Mixture, scaling: Scaling, x: Float[np.ndarray, "n d"]) -> Evaluation:
+    """Draws at rows for memberships, which no longer change beyond a distance: further rows are moved to it.
+
+    Squares of larger distances would swamp what tells apart components of equal covariance.
+    """
+    if not isinstance(mixture.components, Gaussians):
+        return at_rows(mixture, scaling, x)
+    return at_rows(mixture, scaling, x, reach=min(_REACH, _SAME_MEMBERSHIP * float(_extents(mixture).max())))
+
+
+def _warn_of_far_rows(tree: xr.DataTree, x: Float[np.ndarray, "n d"]) -> None:
+    """Name rows so far out that their membership only says which component is widest in their direction."""
+    mixture, scaling = parameters(tree)
+    with np.errstate(over="ignore"):
+        beyond = np.abs(scaling.standardise(x)) > _FAR * np.median(_extents(mixture), axis=0)
+    rows = np.flatnonzero(beyond.any(1))
+    if rows.size:
+        j = int(beyond[rows[0]].argmax())
+        others = f" and {rows.size - 1} more lie" if rows.size > 1 else " lies"
+        warnings.warn(
+            f"row {rows[0] + 1} of x{others} over {_FAR:g} times as far out as any cluster reaches ({features_of(tree)[j]} is "
+            f"{x[rows[0], j]:g} there): it belongs to none of them, and its membership only says which is widest that way",
+            skip_file_prefixes=(_PACKAGE,),
+        )
+
+
+def _extents(mixture: Mixture) -> Float[np.ndarray, "s d"]:
+    """How far the components of each draw reach from the centre in each feature: the largest |mean| + standard deviation."""
+    g = mixture.components
+    if not isinstance(g, Gaussians):
+        return np.ones((1, g.n_features))
+    spread = np.sqrt(np.asarray(g.factor.variances(g.n_features)))
+    return np.maximum(1.0, (np.abs(np.asarray(g.means)) + spread).max(1))
 
 
 def row_coords(tree: xr.DataTree, x=None) -> dict[str, np.ndarray]:
@@ -47,10 +99,13 @@ def row_coords(tree: xr.DataTree, x=None) -> dict[str, np.ndarray]:
     return {} if labels is None else {"observation": labels}
 
 
-def at_rows(mixture: Mixture, scaling: Scaling, x: Float[np.ndarray, "n d"]) -> Evaluation:
-    """Standardised draws at rows in the user's units."""
-    rows, position = in_memory(x, scaling=scaling)
-    return Evaluation(mixture, rows, position, log_volume(x, scaling), mixture.components.needs_centres())
+def at_rows(mixture: Mixture, scaling: Scaling, x: Float[np.ndarray, "n d"], *, reach: float = _REACH) -> Evaluation:
+    """Standardised draws at rows in the user's units; rows beyond ``reach`` standardised units are moved to it."""
+    within, times = scaling.within_reach(x, reach)
+    rows, position = in_memory(within, scaling=scaling)
+    far = bool((times > 1).any()) and isinstance(mixture.components, Gaussians)
+    volumes = log_volume(x, scaling)
+    return Evaluation(mixture, rows, position, volumes, mixture.components.needs_centres(), times if far else None)
 
 
 def log_volume(x: Float[np.ndarray, "n d"], scaling: Scaling) -> Float[np.ndarray, " n"]:
@@ -64,7 +119,7 @@ def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:
     named = set(features) <= {str(name) for name in getattr(x, "columns", ())}  # other columns of a frame are not looked at
     table = x if isinstance(x, Table) else as_table(x, features if named else None, fitting=False)
     flat = table is not x and table.values.shape == (len(features), 1) != (1, 1) and np.ndim(x) == 1
-    if flat and table.features[0] not in features:
+    if flat and (unnamed(features) or table.features[0] not in features):
         row = ", ".join(f"{value:g}" for value in table.values[:, 0])
         raise ValueError(f"x is one row given flat, and a flat list is rows of one feature; put it in a list: [[{row}]]")
     nameless = unnamed(features), unnamed(table.features)
@@ -99,7 +154,7 @@ def _folded(function: Callable, fold: Callable, start: Array, mixtures: Mixture,
 def log_likelihoods(inputs: Evaluation) -> Float[np.ndarray, "s n"]:
     """log p(x_n | draw s), in the user's units."""
     places = each_draw(kernel.log_likelihood_of_rows, inputs)
-    return places[:, inputs.position] + inputs.log_volume
+    return _as_far_out(places[:, inputs.position], inputs) + inputs.log_volume
 
 
 def responsibilities(inputs: Evaluation) -> Float[np.ndarray, "s n k"]:
@@ -111,7 +166,16 @@ def mean_log_density(inputs: Evaluation) -> Float[np.ndarray, " n"]:
     """log (1/S) sum_s p(x_n | draw s), in the user's units."""
     start = jnp.full(inputs.rows.n_places, -jnp.inf)
     total = _folded(kernel.log_likelihood_of_rows, jnp.logaddexp, start, inputs.mixture, inputs.rows, inputs.centred)
-    return np.asarray(total)[inputs.position] - np.log(len(inputs.mixture.log_weights)) + inputs.log_volume
+    of_rows = np.asarray(total)[inputs.position] - np.log(len(inputs.mixture.log_weights))
+    return _as_far_out(of_rows, inputs) + inputs.log_volume
+
+
+def _as_far_out(log_densities: Float[np.ndarray, "*s n"], inputs: Evaluation) -> Float[np.ndarray, "*s n"]:
+    """Log densities of moved rows where they were: the quadratic form s times as far out."""
+    if inputs.times is None:
+        return log_densities
+    with np.errstate(over="ignore"):  # a log density below the least number is minus infinity
+        return log_densities * np.square(inputs.times)
 
 
 def mean_responsibilities(inputs: Evaluation) -> Float[np.ndarray, "n k"]:

@@ -32,6 +32,7 @@ class Constants:
     min_rows: int = 64
     max_numbers: int = 5 * 10**7  # numbers in the memberships of all draws: 200 MB
     incomplete: float = 0.05  # share of draws with an empty component up to which every component counts as a cluster
+    least_log_density: float = -1e30  # of a row far from every component: finite in single precision
     half_weight_ratio: float = 10.0  # a row has weight 1/2 when its density is this many times lower than the mean over draws
 
 
@@ -78,7 +79,7 @@ def memberships_of_mixtures(tree: xr.DataTree, max_rows: int | None = None) -> M
     for low in range(0, len(p), step):
         some = np.minimum(np.arange(low, low + step), len(p) - 1)  # every batch has the same shape: one compilation
         inputs = at_rows(jax.tree.map(lambda a: np.asarray(a)[some], mixture), scaling, rows)  # noqa: B023
-        log_p[some], r = log_likelihoods(inputs), responsibilities(inputs)
+        log_p[some], r = np.maximum(log_likelihoods(inputs), _CONSTANTS.least_log_density), responsibilities(inputs)
         r = np.take_along_axis(r * occupied[some][:, None, :], component[some][:, None, :], axis=2)
         p[some] = r / np.maximum(r.sum(2, keepdims=True), np.finfo(float).tiny)
     # g = p_sn / (p_sn + p_n / 10), as a logistic function of the log ratio

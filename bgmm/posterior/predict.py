@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from bgmm.core.checks import check_count, random_key
 from bgmm.core.components import Mixture
 from bgmm.core.precision import in_float64
-from bgmm.posterior.evaluate import at_rows, evaluation, mean_log_density, mean_responsibilities, row_coords, rows_like
+from bgmm.posterior.evaluate import directions, evaluation, mean_log_density, mean_responsibilities, row_coords, rows_of
 from bgmm.posterior.relabel import relabelled
 from bgmm.tree.question import of_tree
 from bgmm.tree.read import (
@@ -36,7 +36,8 @@ def membership(tree: xr.DataTree, x=None) -> xr.DataArray:
 
     Clusters are those of the relabelled tree (the draws are aligned first when they are not yet); where their number varies, it
     is the probability given that the row belongs to one that the draw has. A row without any value gets the mean weights. Of
-    a tree with assignments alone it is the share of draws that put the row into the cluster.
+    a tree with assignments alone it is the share of draws that put the row into the cluster. A warning names new rows far
+    outside of all clusters, whose membership only says which cluster is widest in their direction.
 
     :param x: rows (n, d) with the features of the fit, in its units; by default the rows that were fitted.
     :returns: dims (observation, cluster); each row sums to one. The index of a DataFrame is the coordinate of ``observation``.
@@ -45,7 +46,7 @@ def membership(tree: xr.DataTree, x=None) -> xr.DataArray:
     tree = relabelled(tree)
     if has_mixtures(tree):
         mixture, scaling = parameters(tree, posterior_of(tree))
-        values = mean_responsibilities(at_rows(mixture, scaling, observed(tree) if x is None else rows_like(tree, x)))
+        values = mean_responsibilities(directions(mixture, scaling, rows_of(tree, x)))
     else:
         values = _shares(tree, x)
     said = {"description": "probability that the row belongs to the cluster, averaged over the draws"}

@@ -9,9 +9,10 @@ from jaxtyping import Array, Float
 
 from bgmm.core import kernel
 from bgmm.core.precision import in_float64
-from bgmm.posterior.evaluate import evaluation, mean_over_draws, row_coords
+from bgmm.posterior.evaluate import directions, mean_over_draws, row_coords, rows_like
 from bgmm.posterior.predict import membership
 from bgmm.tree.question import of_tree
+from bgmm.tree.read import observed, parameters
 
 
 @of_tree
@@ -33,7 +34,7 @@ def uncertainty(tree: xr.DataTree, x=None) -> xr.Dataset:
     :raises ValueError: when the columns of ``x`` are not those of the fit.
     """
     p = membership(tree, x).to_numpy()
-    inputs = evaluation(tree, x)
+    inputs = directions(*parameters(tree), observed(tree) if x is None else rows_like(tree, x))  # membership has named far rows
     overlap = mean_over_draws(_entropies, inputs, (inputs.rows.n_places,))[inputs.position]
     variables = {"entropy": ("observation", np.asarray(_entropy(p))), "overlap": ("observation", overlap)}
     return xr.Dataset(variables, coords=row_coords(tree, x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -50,6 +51,7 @@ def make_target(
     :param recording_step: of each feature in the program's units, the second argument of a program that takes it.
     :raises ValueError: in one sentence, when the program is no mixture with continuous sites.
     """
+    _check_arguments(program, 1 if recording_step is None else 2)
     arguments = jax.device_put((some_rows,) if recording_step is None else (some_rows, recording_step))
     model = program if isinstance(program, DeclaredMixture) else None
     discrete = ("n_components",) if model is not None and k_is_random(model.weights) else ()
@@ -73,6 +75,19 @@ def make_target(
     )
     target = target if model is None else _by_component(target, model)
     return replace(target, exchangeable=exchangeable_sites(target))
+
+
+def _check_arguments(program: Callable, n: int) -> None:
+    """Require a program that can be called with the rows, and for our models the recording step."""
+    try:
+        inspect.signature(program).bind(*range(n))
+    except TypeError as error:
+        name = getattr(program, "__name__", type(program).__name__)
+        raise ValueError(
+            f"the model {name} cannot be called with the rows alone ({error}); it must take one argument: def {name}(rows)"
+        ) from None
+    except ValueError:  # a program in C shows no signature
+        pass
 
 
 def _look(
@@ -106,6 +121,12 @@ def _only_mixture(trace: dict[str, dict[str, Any]], rows: np.ndarray) -> Compone
         raise ValueError(f"the observed site '{name}' is under a scale handler; give weights= to fit instead")
     if mixture.batch_shape:
         raise ValueError(f"the mixture at site '{name}' has its own parameters for each row; fit needs one for all rows")
+    n_features = mixture.mixture.components.n_features
+    if n_features != rows.shape[1]:
+        raise ValueError(
+            f"site '{name}' observes a mixture of {n_features} feature{'s'[: n_features != 1]}, and the rows have "
+            f"{rows.shape[1]}; declare means of shape (k, rows.shape[1])"
+        )
     if np.shape(site["value"]) != rows.shape or not np.array_equal(site["value"], rows, equal_nan=True):
         raise ValueError(f"site '{name}' must observe the rows as the model was given them: obs=rows")
     return mixture

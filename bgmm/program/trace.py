@@ -136,11 +136,17 @@ class DrawFree(Messenger):
 def read_trace[T](function: Callable[[], object], read: Callable[[dict[str, dict[str, Any]]], T]) -> T:
     """``read(sites)`` of a program that is run on shapes alone, called within the trace: outside of it no value lives."""
     found: list[T] = []
+    refusals: list[ValueError] = []
 
     def run() -> None:
         with one_program, numpyro.handlers.trace() as sites, numpyro.handlers.seed(rng_seed=0):
             function()
-        found.append(read(sites))
+        try:
+            found.append(read(sites))
+        except ValueError as refusal:  # raised outside, where JAX adds no note of its own to the sentence
+            refusals.append(refusal)
 
     jax.eval_shape(run)
+    if refusals:
+        raise refusals[0]
     return found[0]

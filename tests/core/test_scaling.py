@@ -33,7 +33,7 @@ def test_recording_step_is_the_smallest_gap_of_values_that_repeat(rng):
             np.round(rng.normal(size=200), 1),
             rng.normal(size=200),
             np.full(200, 3.0),
-            60 + np.round(rng.normal(size=200) / 5) * 5,
+            60 + np.round(rng.normal(size=200)) * 5,
             np.round(rng.normal(size=200), 1) + 1e-13 * rng.normal(size=200),
         ]
     )

@@ -26,6 +26,7 @@ SEEDING_ROWS = 4096  # seeds are chosen among at most this many rows, drawn by w
 _LINKED_ROWS = 2000  # the hierarchical clustering takes time and memory quadratic in this
 _LLOYD_STEPS = 3
 _NARROWEST = 0.05  # standard deviation of a guess
+_FAR = 10.0  # standardised value beyond which a row is far out
 
 
 def first_guesses(target: Target, n_starts: int, starts: str, start: Mixture | None, *, key: Array) -> Mixture:
@@ -65,13 +66,15 @@ def some_rows(rows: Rows, n: int, *, key: Array) -> tuple[Float[Array, "n d"], F
 
 @partial(one_off, static_argnames=("k", "starts", "factor", "n"))
 def _guesses(x, weights, k: int, starts: str, factor: type[Factor], key: Array, n: int) -> Mixture:
-    def guess(key):
+    def guess(key, weights):
         if starts == "random":
             return _in_order(from_labels(x, weights, jax.random.randint(key, x.shape[:1], 0, k), k, factor))
         means, distance = seeds(x, weights, k, key=key)
         return _in_order(around(means, distance))
 
-    return jax.vmap(guess)(jax.random.split(key, n))
+    # k-means++ takes far rows first: every other start leaves them out, so that some have all their seeds in the bulk
+    near = jnp.where(jnp.abs(x).max(1) > _FAR, 0.0, weights)
+    return jax.vmap(guess)(jax.random.split(key, n), jnp.where((jnp.arange(n) % 2 == 1)[:, None], near, weights))
 
 
 def seeds(x: Float[Array, "n d"], weights: Float[Array, " n"], k: int, *, key: Array) -> tuple[Float[Array, "k d"], Array]:
