@@ -63,7 +63,10 @@ def speed() -> None:
     from sklearn.datasets import load_iris
 
     for name, x, k in (("faithful", bgmm.old_faithful(), 2), ("iris", load_iris().data, 3)):
-        for told, options in {"every sweep a draw, no moves": {"sweeps_per_draw": 1, "split_merge": 0}, "defaults": {}}.items():
+        for told, options in {
+            "every sweep a draw, no moves": {"sweeps_per_draw": 1, "split_merge": 0, "jumps": 0},
+            "defaults": {},
+        }.items():
             found = []
             for n_draws in (1000, 1000, 11_000):  # the first compiles
                 settings = bgmm.Gibbs(n_draws=n_draws, stop_early=False, **options)

@@ -146,7 +146,7 @@ class CompleteData(NamedTuple):
 def draw_complete_data(natural: Linear, rows: InMemory, *, key: Array) -> CompleteData:
     """One draw of all assignments and missing values given the mixture, with its sufficient statistics, in one pass.
 
-    Observation weights must be zero or one.
+    A row of weight c counts c times with its one assignment.
     """
     naturals, T = _of_patterns(natural, rows), natural.factor.statistics
     conditionals = None
@@ -163,11 +163,12 @@ def draw_complete_data(natural: Linear, rows: InMemory, *, key: Array) -> Comple
         below = jnp.cumsum(jnp.exp(logits - top[None]), axis=0)
         u = jax.random.uniform(key_z, top.shape, top.dtype) * below[-1]
         z = (below <= u[None]).sum(0)  # the distribution function inverted
-        assigned = (jnp.arange(below.shape[0])[:, None] == z[None]) * block.weights[None]
+        assigned = (jnp.arange(below.shape[0])[:, None] == z[None]).astype(x.dtype)
         if conditionals is not None:
             conditional = jax.tree.map(lambda a: a[block.pattern], conditionals)
             x = conditional.fill(x, assigned, jax.random.normal(key_x, x.shape, x.dtype))
-        return (total + block.weights @ (top + jnp.log(below[-1])), statistics + assigned @ T(x).T), (z, x)
+        statistics += (assigned * block.weights[None]) @ T(x).T
+        return (total + block.weights @ (top + jnp.log(below[-1])), statistics), (z, x)
 
     start = (jnp.zeros((), natural.eta.dtype), jnp.zeros_like(natural.eta))
     keys = jax.random.split(key, rows.x.shape[0])

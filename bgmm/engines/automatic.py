@@ -1,9 +1,9 @@
 """The engine that fits the question, where the user names none.
 
 NUTS costs least where one mode holds the posterior, and does not move between modes far apart; Gibbs moves between modes and
-numbers of components by splits and merges. So Gibbs is taken where the prior leaves components empty or their number open, and
-where modes besides the heaviest have mass; NUTS elsewhere, from the modes that were found. ``benchmarks/ENGINES.md`` has the
-measurements.
+numbers of components by splits, merges and jumps. So Gibbs is taken where the prior leaves components empty or their number
+open, and where modes besides the heaviest have mass; NUTS elsewhere, from the modes that were found. ``benchmarks/ENGINES.md``
+has the measurements.
 """
 
 from __future__ import annotations

@@ -169,3 +169,16 @@ def test_a_fit_tells_of_its_jumps(rng):
     model = models.random_k(components=models.Gaussian(tied=True), max_components=2)
     settings = bgmm.Gibbs(n_draws=50, n_warmup=60, n_chains=2, sweeps_per_draw=1)
     assert 0.1 < float(bgmm.fit(model, x, settings)["sample_stats"]["jump_accepted"].mean()) <= 1.0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("n_warmup", [1, 3, 9, 13, 24])
+def test_landmarks_are_fixed_before_the_draws_that_are_kept(target, n_warmup, monkeypatch):
+    prior = summarise_prior(target, key=jax.random.key(0))
+    states = first_states(target, prior, CHAINS, key=jax.random.key(1))
+    chains = Chains(target, prior, bgmm.Gibbs(sweeps_per_draw=1, split_merge=1), states, key=jax.random.key(2))
+    looks, chunks = [], chains.draw(n_warmup, 30)
+    monkeypatch.setattr(chains, "_look", lambda recent: looks.append(done))
+    for done, _ in enumerate(chunks):  # noqa: B007
+        pass
+    assert all(5 * (done + 1) <= n_warmup for done in looks)

@@ -24,8 +24,8 @@ def describe(target: Target, records: Record) -> Draws:
     """Draws of chains, with the statistics of their moves."""
     draws = draws_of_states(target, "chains", records.state, records.occupied, records.log_likelihood)
     draws.stats["acceptance_rate"] = np.asarray(records.acceptance)
-    draws.stats["split_merge_accepted"] = np.asarray(records.n_split_merge)
-    draws.stats["jump_accepted"] = np.asarray(records.n_jumps)
+    draws.stats["split_merge_accepted"] = np.asarray(records.split_merge_accepted)
+    draws.stats["jump_accepted"] = np.asarray(records.jumps_accepted)
     return draws
 
 

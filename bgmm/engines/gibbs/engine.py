@@ -61,8 +61,8 @@ class Gibbs:
     :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
     :param jumps: changes of the whole partition that are tried in each sweep, by default one: the rows are assigned anew by a
-        mixture at a mode of some number of clusters (``gibbs.jumps``), so that chains pass at once between numbers and modes
-        that splits and merges hardly join.
+        mixture that the chains visited in warm-up, or by one at a mode of some number of clusters (``gibbs.jumps``), so that
+        chains pass at once between numbers and modes that splits and merges hardly join.
     :param on_interrupt: "raise" ends the fit on Ctrl-C (KeyboardInterrupt); "keep" returns what was drawn after warm-up, with
         a warning, and the tree and its summary say so.
     """
@@ -161,7 +161,8 @@ class Chains:
         :param inverse_temperature: power to which the likelihood is raised after warm-up.
         """
         size, n_chains, n_steps = CONSTANTS.chunk, len(self._states.k), n_warmup + n_draws
-        looks = {size * round(share * n_warmup / size) for share in CONSTANTS.looks} if n_warmup and self._n_jumps else set()
+        able = n_warmup and self._n_jumps and self._target.n_components > 1
+        looks = {size * int(share * n_warmup / size) for share in CONSTANTS.looks} if able else set()
         warm = np.arange(n_steps) / max(n_warmup, 1) + (n_warmup == 0)
         annealed = CONSTANTS.coolest ** np.clip(1 - warm / CONSTANTS.annealed, 0.0, 1.0)
         temperatures = np.where(warm < 1, inverse_temperature * annealed, inverse_temperature)
@@ -170,7 +171,7 @@ class Chains:
         recent: list[Record] = []  # at the full power of the likelihood
         with stage(f"{n_chains} chains", total=n_steps, unit="draws"):
             for done in range(0, n_steps, size):
-                if done in looks:
+                if done in looks and recent:
                     self._look(recent)
                     recent = []
                 pad = (0, CONSTANTS.chunk - len(rates[done : done + size]))
@@ -203,7 +204,8 @@ class Chains:
         """Landmarks from where the chains were lately."""
         self._key, key = jax.random.split(self._key)
         flat = jax.tree.map(lambda *a: np.concatenate(np.concatenate(a, axis=1)), *recent)
-        self._landmarks, self._has_landmarks = find_landmarks(self._target, self._prior, flat, key=key), True
+        self._landmarks = find_landmarks(self._target, self._prior, flat, key=key)
+        self._has_landmarks = bool(np.isfinite(self._landmarks.log_probability).any())
 
 
 def _so_far(chunks: list[Record], n_warmup: int) -> str:

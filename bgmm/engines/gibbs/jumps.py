@@ -1,9 +1,9 @@
 r"""Proposals of whole partitions, which do not depend on where a chain is.
 
-Splits and merges change a partition a little at a time, and rarely pass between modes and numbers of clusters whose way to each
-other leads over improbable partitions. A jump does not go that way: it picks a landmark (``landmarks``), a mixture of m_j
-clusters, with probability rho_j, and assigns every row by its responsibilities r_j. The proposal is a partition of m_j clusters
-if none of these is left without rows, and it has the probability
+Splits and merges change a partition a little at a time, and rarely pass between modes and numbers of clusters that improbable
+partitions separate. A jump picks a landmark, a mixture of m_j clusters that the chains visited in warm-up or that is at a mode
+(``landmarks``), with probability rho_j, and assigns every row by its responsibilities r_j. The proposal is a partition of m_j
+clusters if none of these is left without rows, and it has the probability
 
 .. math::
     q(C) = \sum_{j : m_j = |C|} \rho_j \sum_\pi \prod_k \prod_{n \in C_k} r_{j, \pi(k)}(x_n),
@@ -41,7 +41,7 @@ class Constants:
 
 
 CONSTANTS = Constants()
-_NEVER = -1e30  # log probability of a component that a landmark lacks; finite, because zero times it is summed
+_NEVER = -1e30  # log probability of a component that a landmark lacks; finite, so that no row of a matrix has -inf - -inf
 
 
 class Landmarks(NamedTuple):
@@ -63,12 +63,12 @@ class Assigned(NamedTuple):
 def none(n_places: int, m: int) -> Landmarks:
     """No landmarks, in the shape of those for so many places of rows and a model of ``m`` components."""
     size = min(CONSTANTS.largest, m)
-    j = int(np.clip(CONSTANTS.numbers // (size * n_places), 4, CONSTANTS.landmarks))
+    j = int(np.clip(CONSTANTS.numbers // (size * n_places), 1, CONSTANTS.landmarks))
     return Landmarks(jnp.full((n_places, size, j), _NEVER), jnp.zeros(j, int), jnp.full(j, -jnp.inf))
 
 
 def log_responsibilities(r: Float[Array, "places l"], m: Int[Array, ""], n_rows: Array) -> Float[Array, "places l"]:
-    """The responsibilities that a landmark of m clusters has; the first m are not zero."""
+    """Log responsibilities of a landmark of m clusters: those of the first m are at least log(share / m)."""
     share = jnp.minimum(CONSTANTS.astray / n_rows, 0.5)
     return jnp.where(jnp.arange(r.shape[1]) < m, jnp.log((1 - share) * r + share / jnp.maximum(m, 1)), _NEVER)
 
@@ -128,8 +128,8 @@ def log_permanents(log_a: Float[Array, "l l j"], m: Int[Array, ""]) -> Float[Arr
     Row after row, f(S) = sum over l in S of f(S without l) a[k, l] is the permanent of the rows so far and the columns S.
     """
     size, _, n = log_a.shape
-    rows_exist = (jnp.arange(size) < m)[:, None]
-    top = jnp.where(rows_exist[None], log_a, -jnp.inf).max(axis=1)
+    exists = (jnp.arange(size) < m)[:, None]
+    top = jnp.where(exists[None], log_a, -jnp.inf).max(axis=1)
     a, subsets = jnp.exp(log_a - top[:, None]), jnp.arange(2**size)
 
     def with_row(k, f):
@@ -141,4 +141,4 @@ def log_permanents(log_a: Float[Array, "l l j"], m: Int[Array, ""]) -> Float[Arr
 
     m = jnp.minimum(m, size)
     f = jax.lax.fori_loop(0, m, with_row, jnp.zeros((2**size, n)).at[0].set(1.0))
-    return jnp.log(f[(1 << m) - 1]) + jnp.where(rows_exist, top, 0.0).sum(0)
+    return jnp.log(f[(1 << m) - 1]) + jnp.where(exists, top, 0.0).sum(0)

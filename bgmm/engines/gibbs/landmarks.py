@@ -32,7 +32,7 @@ from bgmm.program.target import Target
 class Constants:
     """Constants of the landmarks."""
 
-    rows: int = 2048  # among which modes are sought
+    rows: int = 1280  # among which modes are sought: a size to which few rows are padded anyway
     starts: int = 16  # visited mixtures from which modes are sought, too
     of_modes: float = 0.25  # share of landmarks, at most
     partitions: int = 8  # by each landmark, from which evidences are estimated
@@ -46,20 +46,24 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     """Landmarks from what the chains recorded lately (a leading axis), and modes given h and alpha of the likeliest record."""
     key_few, key_seen, key_evidence = jax.random.split(key, 3)
     rng = numpy_generator(key_few)
-    _, size, n = none(target.rows.n_places, target.n_components).log_r.shape
+    empty = none(target.rows.n_places, target.n_components)
+    _, size, n = empty.log_r.shape
     fitting = rng.permutation(np.flatnonzero(recent.occupied.sum(1) <= size))
-    visited = jax.tree.map(lambda a: np.resize(a[fitting] if len(fitting) else a, (n, *a.shape[1:])), recent)
+    if not len(fitting):
+        return empty
+    visited = jax.tree.map(lambda a: np.resize(a[fitting], (n, *a.shape[1:])), recent)
 
     likeliest = jax.tree.map(lambda a: a[np.argmax(recent.log_likelihood)], recent.state)
-    few = replace(target, rows=subsample(target.rows, CONSTANTS.rows, rng=rng))
+    few = replace(target, rows=subsample(target.rows, CONSTANTS.rows, rng=rng).on_one_device())
     seen = seen_under(few, prior, likeliest, key_seen)
     eta, statistics = (np.array(a) for a in _of_records(seen, visited, size))
     statistics[len(fitting) :] = 0.0
-    modes = partition_modes(seen, statistics[: CONSTANTS.starts])[: max(1, int(CONSTANTS.of_modes * n))]
+    modes = partition_modes(seen, statistics[: CONSTANTS.starts])[: int(CONSTANTS.of_modes * n)]
     n_visited = min(n - len(modes), len(fitting))
     of_modes = slice(n_visited, n_visited + len(modes))
     m = np.where(np.arange(n) < n_visited, visited.occupied.sum(1), 0)
-    eta[of_modes] = _etas(seen, np.resize(modes, (n, *modes.shape[1:])))[: len(modes)]
+    if len(modes):
+        eta[of_modes] = _etas(seen, jnp.asarray(np.resize(modes, (n, *modes.shape[1:]))))[: len(modes)]
     m[of_modes] = (modes[:, :, 0] > 0).sum(1)
     log_r = _tables(target, jnp.asarray(eta), jnp.asarray(m))
     landmarks = Landmarks(log_r, jnp.asarray(m), jnp.asarray(np.where(m > 0, -np.log((m > 0).sum()), -np.inf)))
@@ -69,15 +73,17 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
 def _by_evidence(target: Target, prior: PriorSummary, states: State, landmarks: Landmarks, *, key: Array) -> Float[Array, " j"]:
     """Log probabilities of the landmarks: that of a number of clusters is its share of the evidence."""
     m = np.asarray(landmarks.n_clusters)
-    log_w = np.full(len(m), -np.inf)
+    share = np.zeros(m.max() + 1)
     for i in range(CONSTANTS.partitions):
         key_seen, key_rows = jax.random.split(jax.random.fold_in(key, i))
         state = jax.tree.map(lambda a: a[i % len(a)], states)  # noqa: B023
-        log_w = np.logaddexp(log_w, _log_weights(seen_under(target, prior, state, key_seen), landmarks, key_rows))
-    share = np.bincount(m, np.where(m > 0, np.exp(log_w - log_w.max()), 0.0))
-    p = np.maximum(share / share.sum(), CONSTANTS.least) / np.maximum(np.bincount(m), 1)
-    with np.errstate(divide="ignore"):
-        return jnp.log(jnp.asarray(np.where(m > 0, p[m], 0.0) / p[m[m > 0]].sum()))
+        log_w = np.asarray(_log_weights(seen_under(target, prior, state, key_seen), landmarks, key_rows))
+        log_w = np.where((m > 0) & ~np.isnan(log_w), log_w, -np.inf)
+        if np.isfinite(log_w.max()):  # under each state the shares are those of its posterior
+            w = np.exp(log_w - log_w.max())
+            share += np.bincount(m, w / w.sum())
+    p = np.maximum(share / max(share.sum(), 1.0), CONSTANTS.least) / np.maximum(np.bincount(m), 1)
+    return jnp.log(jnp.asarray(np.where(m > 0, p[m], 0.0) / p[m[m > 0]].sum()))
 
 
 @partial(jax.jit, static_argnames="size")

@@ -33,7 +33,6 @@ from bgmm.program.target import Target
 class Constants:
     """Constants of the search."""
 
-    rows: int = 2048  # that the search looks at
     em_steps: int = 40
     axes: int = 2  # across which each component is cut
     steepness: float = 4.0  # of a cut, in standard deviations along the axis
@@ -87,8 +86,10 @@ def partition_modes(seen: Seen, of_chains: Float[np.ndarray, "c l p"]) -> Float[
                     _insert(modes[int((S[:, 0] > 0).sum())], Mode(S, float(value)))
 
     consider(np.asarray(_whole(seen, size))[None])
+    best = -np.inf
     for m in range(1, size):
-        if not modes[m]:
+        best = max([best, *(mode.value for mode in modes[m])])
+        if not modes[m] or modes[m][0].value < best - 2 * CONSTANTS.worth:
             break
         consider(np.asarray(_cut(seen, jnp.asarray(modes[m][0].statistics))))
     consider(of_chains)
@@ -96,7 +97,8 @@ def partition_modes(seen: Seen, of_chains: Float[np.ndarray, "c l p"]) -> Float[
         if modes[m]:
             consider(_merged(modes[m][0].statistics))
     found = sorted((mode for of_size in modes.values() for mode in of_size), key=lambda mode: -mode.value)
-    return np.stack([mode.statistics for mode in found if mode.value > found[0].value - CONSTANTS.worth])
+    kept = [mode.statistics for mode in found if mode.value > found[0].value - CONSTANTS.worth]
+    return np.stack(kept) if kept else np.zeros((0, *of_chains.shape[1:]))
 
 
 def _insert(modes: list[Mode], new: Mode) -> None:

@@ -1,16 +1,16 @@
 """How another partition is accepted, whatever proposed it.
 
 Given the partition C of the rows, what all components share (h) and alpha, the components' parameters z are independent, and K
-and the weights are summed out. A proposal C' names the clusters that it touches, of C and of C', a set which does not depend on
-the direction. With p(C | alpha) = sum over K of p(K) p(C | K, alpha) (``telescope``) it is accepted with probability
+and the weights are summed out. A proposal C' names the clusters that it touches, of C and of C'; the reverse touches the
+same clusters. With p(C | alpha) = sum over K of p(K) p(C | K, alpha) (``telescope``) it is accepted with probability
 min(1, ratio),
 
     ratio = p(C' | alpha) q(C | C') / (p(C | alpha) q(C' | C)) * product of g over touched clusters of C' / the same of C,
 
 g being importance estimates of the evidence of a cluster's rows from a few draws of ``laplace_proposal``: the mean of
-w(z) = p(z | h) p(rows | z) / q(z | rows). A new cluster takes its parameters from its draws, in proportion to w; of a cluster
-that is there one draw is its present z. That leaves the posterior as it is, whatever the number of draws (Andrieu, Doucet and
-Holenstein 2010, on conditional importance sampling).
+w(z) = p(z | h) p(rows | z) / q(z | rows). A new cluster takes its parameters from its draws, in proportion to w; for an
+existing cluster, one of the draws is its current z. The posterior is invariant, whatever the number of draws (the case of one
+step of the conditional sequential Monte Carlo of Andrieu, Doucet and Holenstein 2010).
 
 Most proposals are hopeless, and g is expensive. So one is first accepted with probability a = min(1, e^c ratio'), where ratio'
 has closed-form guesses of g, and c is a tolerance for their errors; only then are parameters proposed, and the proposal is
@@ -86,14 +86,15 @@ def decided(fixed: Conditions, now: Partition, proposal: Proposal, *, key: Array
         statistics, sign = before_and_after(places[i])
         key_draws, key_chosen = jax.random.split(jax.random.fold_in(key_z, i))
 
-        def estimate(s: Float[Array, " p"], present: Float[Array, " q"], is_there: Bool[Array, ""], key: Array):
+        def estimate(s: Float[Array, " p"], current: Float[Array, " q"], exists: Bool[Array, ""], key: Array):
             normal = laplace_proposal(fixed, s)
             draws = jax.vmap(lambda key: normal.draw(key=key))(jax.random.split(key, CONSTANTS.n_draws))
-            draws = draws.at[0].set(jnp.where(is_there, present, draws[0]))
-            return draws, jax.vmap(lambda z: log_density(fixed, z, s) - normal.log_density(z))(draws)
+            draws = draws.at[0].set(jnp.where(exists, current, draws[0]))
+            log_w = jax.vmap(lambda z: log_density(fixed, z, s) - normal.log_density(z))(draws)
+            return draws, jnp.where(jnp.isnan(log_w), -jnp.inf, log_w)
 
-        is_there, keys = jnp.array([True, False]), jax.random.split(key_draws)
-        draws, log_w = jax.vmap(estimate, in_axes=(0, None, 0, 0))(statistics, now.z[places[i]], is_there, keys)
+        exists, keys = jnp.array([True, False]), jax.random.split(key_draws)
+        draws, log_w = jax.vmap(estimate, in_axes=(0, None, 0, 0))(statistics, now.z[places[i]], exists, keys)
         chosen = draws[1, jax.random.categorical(key_chosen, log_w[1])]
         log_g = logsumexp(log_w, axis=1) - np.log(CONSTANTS.n_draws)
         return z.at[places[i]].set(chosen), total + jnp.where(sign != 0, sign * log_g, 0.0).sum()

@@ -5,7 +5,7 @@ rows concerned give responsibilities r, by which a split allocates each row, wit
 r; a merge is certain. The pair of rows and the launch do not depend on how the rows concerned are divided now.
 
 Half of the proposals are two such steps, accepted or rejected together: a merge and a split leave the number of clusters
-unchanged, and lead from one mode to another past partitions that would hardly be accepted on the way. (The reverse steps have
+unchanged, and lead from one mode to another without accepting the improbable partition between them. (The reverse steps have
 the same probability, because the pairs of rows are independent of all else.) Two steps that lead back to the same partition are
 impossible: they are frequent, and change nothing that HMC does not.
 """

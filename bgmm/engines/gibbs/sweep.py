@@ -50,8 +50,8 @@ class Record(NamedTuple):
     occupied: Bool[Array, " m"]
     log_likelihood: Float[Array, ""]
     acceptance: Float[Array, ""]  # of HMC, over the occupied components
-    n_split_merge: Float[Array, ""]  # splits and merges accepted in the sweep
-    n_jumps: Float[Array, ""]  # jumps accepted in the sweep
+    split_merge_accepted: Float[Array, ""]  # how many in the sweep
+    jumps_accepted: Float[Array, ""]
 
 
 def first_tuning(prior: PriorSummary) -> Tuning:
@@ -89,13 +89,13 @@ def sweep(
         occupied=partition.statistics[:, 0] > 0,
         log_likelihood=complete.log_likelihood + target.log_volume,
         acceptance=jnp.zeros(()),
-        n_split_merge=jnp.zeros(()),
-        n_jumps=jnp.zeros(()),
+        split_merge_accepted=jnp.zeros(()),
+        jumps_accepted=jnp.zeros(()),
     )
     alpha = jnp.exp(state.log_alpha)
     if m > 1:
 
-        def attempt(i, carry):
+        def attempt(i, carry):  # jumps need the occupied components first: they precede splits
             partition, n_accepted = carry
             key_propose, key_decide = jax.random.split(jax.random.fold_in(keys["moves"], i))
             proposal = jax.lax.cond(
@@ -108,7 +108,7 @@ def sweep(
 
         partition, n_accepted = jax.lax.fori_loop(0, n_jumps + n_tries, attempt, (partition, jnp.zeros(2)))
         partition, _ = occupied_first(partition, log_w)
-        record = record._replace(n_jumps=n_accepted[0], n_split_merge=n_accepted[1])
+        record = record._replace(jumps_accepted=n_accepted[0], split_merge_accepted=n_accepted[1])
 
     counts = partition.statistics[:, 0]
     is_occupied = (counts > 0).astype(float)
