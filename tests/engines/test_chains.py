@@ -95,6 +95,15 @@ def test_an_interrupt_ends_the_fit_where_not_asked_to_keep_or_nothing_was_drawn(
         sampled(interrupted_at(step), 50, 1100, as_draws, None, on_interrupt)
 
 
+@pytest.fixture
+def heeded():
+    """SIGINT raises KeyboardInterrupt also where a shell that ignores it started the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("engine", [bgmm.NUTS, bgmm.Gibbs])
 def test_a_fit_that_was_interrupted_says_so_in_a_warning_its_tree_and_its_summary(engine, monkeypatch):
     module = sys.modules[engine.__module__]
