@@ -30,5 +30,5 @@ ENGINES = {
     "laplace": bgmm.Laplace(n_draws=400, n_starts=2),
     "vi": bgmm.VI(n_draws=400, n_starts=2),
     "nuts": bgmm.NUTS(n_draws=200, n_warmup=200, n_chains=2, n_starts=2),
-    "gibbs": bgmm.Gibbs(n_draws=300, n_warmup=100, n_chains=2, sweeps_per_draw=2, stop_early=False),
+    "gibbs": bgmm.Gibbs(n_draws=300, n_warmup=100, n_chains=2, sweeps_per_draw=2, stop_early=False, jumps=0),
 }

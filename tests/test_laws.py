@@ -359,6 +359,6 @@ def test_nuts_and_gibbs_agree_where_the_prior_matters():
     """With four rows in a component a Jacobian that is left out moves its scales by a third of their standard deviation."""
     x = np.array([-5.0, 5.0])[np.arange(8) % 2, None] + np.random.default_rng(4).normal(size=(8, 1))
     nuts = bgmm.NUTS(n_draws=1500, n_warmup=300, n_chains=2, n_starts=2, target_accept=0.99, stop_early=False)
-    gibbs = bgmm.Gibbs(n_draws=2500, n_warmup=100, n_chains=2, stop_early=False)
+    gibbs = bgmm.Gibbs(n_draws=2500, n_warmup=100, n_chains=2, stop_early=False, jumps=0)
     model = models.finite(2, components=models.Diagonal())
     assert_same_posterior(*(bgmm.fit(model, x, engine, seed=6) for engine in (nuts, gibbs)))

@@ -21,6 +21,7 @@ def planted(monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_process_that_holds_nothing_is_flat(planted):
     curve, leaks, _ = planted(lambda i, _: np.ones(10_000).sum())
     assert soak.growth(curve) < soak.FLAT
@@ -29,12 +30,14 @@ def test_a_process_that_holds_nothing_is_flat(planted):
     assert curve[100].threads == curve[50].threads
 
 
+@pytest.mark.slow
 def test_planted_growth_is_seen(planted):
     kept = []
     curve, _, _ = planted(lambda i, _: kept.append(np.ones(200_000)))
     assert soak.growth(curve) > soak.FLAT
 
 
+@pytest.mark.slow
 def test_planted_files_and_threads_are_seen(planted):
     kept, ended = [], threading.Event()
 
@@ -51,6 +54,7 @@ def test_planted_files_and_threads_are_seen(planted):
     assert curve[100].threads - curve[50].threads == 50
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_closed_is_told(planted):
     def forget(i, folder):
         (folder / "open").open("w")

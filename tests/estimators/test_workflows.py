@@ -20,7 +20,7 @@ from bgmm import models
 from bgmm.estimators import BayesianGaussianMixture, Clusters, GaussianMixture
 
 QUICK = Clusters(
-    model=models.random_k(max_components=7), engine=bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2), random_state=0
+    model=models.random_k(max_components=7), engine=bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2, jumps=0), random_state=0
 )
 MIXTURES = (GaussianMixture(2, random_state=0), BayesianGaussianMixture(n_components=4, random_state=0, max_iter=1000))
 
