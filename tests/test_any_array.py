@@ -51,12 +51,14 @@ def check(x, new=None, model=None) -> None:
     assert found.met, found.says
 
 
+@pytest.mark.slow
 @few
 @hypothesis.given(tables())
 def test_any_table_is_fitted_or_refused(x):
     check(x)
 
 
+@pytest.mark.slow
 @few
 @hypothesis.given(tables(d=1))
 def test_any_column_is_fitted_or_refused(x):

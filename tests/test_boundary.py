@@ -84,6 +84,7 @@ NAMES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for line in NAMES for name in line])
 def test_a_sample_of_the_cases_is_met(name):
     (case,) = (case for cases in SECTIONS.values() for case in cases() if case.name == name)
