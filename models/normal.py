@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
@@ -56,7 +56,10 @@ class NormalFamily:
 
     def resolution(self, about: About) -> Float[Array, " d"]:
         """Standard deviation r of the recording, in the units of the rows."""
-        return jnp.maximum(RECORDING_SHARE * jnp.asarray(about.recording_step), self.floor)
+        return self._resolution(about, self.floor)
+
+    def _resolution(self, about: About, floor: float) -> Float[Array, " d"]:
+        return jnp.maximum(RECORDING_SHARE * jnp.asarray(about.recording_step), floor)
 
     def sample_means(self, k: int, about: About) -> Float[Array, "k d"]:
         """The site ``means``."""
@@ -83,7 +86,7 @@ class NormalFamily:
         where float64 ends.
         """
         means, covariances = moments(self.factor, statistics, tied=self.is_tied)
-        r = jnp.maximum(replace(self, floor=0.1 * self.floor).resolution(about), 1e-8)
+        r = self._resolution(about, max(0.1 * self.floor, 1e-8))
         return Gaussians(means, jax.vmap(self.factor.at_least, in_axes=(0, None))(covariances, r), self.is_tied)
 
 

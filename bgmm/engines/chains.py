@@ -23,18 +23,16 @@ class Collected:
 
     def __init__(self, n_warmup: int):
         self._n_warm, self._chunks = n_warmup, list[Any]()
-
-    @property
-    def n(self) -> int:
-        """Draws of each chain."""
-        return sum(_length(chunk) for chunk in self._chunks)
+        self.n = 0  # draws of each chain
 
     def add(self, chunk: Any) -> None:
         """Keep what of the chunk comes after warm-up."""
-        n_warm = min(self._n_warm, _length(chunk))
-        if n_warm < _length(chunk):
+        length = jax.tree.leaves(chunk)[0].shape[1]
+        n_warm = min(self._n_warm, length)
+        if n_warm < length:
             self._chunks.append(_between(chunk, n_warm, None))
         self._n_warm -= n_warm
+        self.n += length - n_warm
 
     def first(self, size: int) -> Any:
         """The first draws as one pytree."""
@@ -99,10 +97,6 @@ def _looks(n_draws: int) -> Iterator[int]:
     while look < n_draws:
         yield look
         look *= 2
-
-
-def _length(chunk: Any) -> int:
-    return jax.tree.leaves(chunk)[0].shape[1]
 
 
 def _between(chunk: Any, first: int, last: int | None) -> Any:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from bgmm.core import kernel
 from bgmm.core.gaussians import Linear
 from bgmm.engines.gibbs.partitions import log_evidence_guess
-from bgmm.engines.gibbs.reference import Conditions, PriorSummary, joined, one, reference_at, shrunk
+from bgmm.engines.gibbs.reference import Conditions, PriorSummary, conditions_at, joined, one, shrunk
 from bgmm.engines.gibbs.sweep import State, mixture_at
 from bgmm.engines.gibbs.telescope import log_joint
 from bgmm.program.target import Target
@@ -58,8 +58,7 @@ class Seen:
     @property
     def fixed(self) -> Conditions:
         """The conditions under which partitions are judged."""
-        reference = reference_at(self.target, self.prior, self.state.h)
-        return Conditions(self.target, self.prior, reference, self.state.h, jnp.ones(()))
+        return conditions_at(self.target, self.prior, self.state.h, jnp.ones(()))
 
 
 class Mode(NamedTuple):
@@ -112,8 +111,7 @@ def _insert(modes: list[Mode], new: Mode) -> None:
 @jax.jit
 def seen_under(target: Target, prior: PriorSummary, state: State, key: Array) -> Seen:
     """The rows with missing values drawn under a state."""
-    h = state.h
-    fixed = Conditions(target, prior, reference_at(target, prior, h), h, jnp.ones(()))
+    fixed = conditions_at(target, prior, state.h, jnp.ones(()))
     return Seen(target, prior, state, kernel.draw_complete_data(mixture_at(fixed, state), fixed.rows, key=key).x)
 
 

@@ -95,6 +95,13 @@ def reference_at(target: Target, prior: PriorSummary, h: Float[Array, " h"]) -> 
     return _reference_at(target, prior.centre, prior.sd, h) if target.n_dim_shared else prior.reference
 
 
+def conditions_at(
+    target: Target, prior: PriorSummary, h: Float[Array, " h"], inverse_temperature: Float[Array, ""]
+) -> Conditions:
+    """The conditions given h."""
+    return Conditions(target, prior, reference_at(target, prior, h), h, inverse_temperature)
+
+
 def _reference_at(target: Target, centre: Float[Array, " q"], sd: Float[Array, " q"], h: Float[Array, " h"]) -> Reference:
     origin = component(target, centre, h)
     J = jax.jacfwd(lambda z: coordinates(target, z, h, centre))(centre)

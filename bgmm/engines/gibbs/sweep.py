@@ -19,7 +19,7 @@ from bgmm.engines.gibbs import telescope
 from bgmm.engines.gibbs.jumps import Landmarks, jump
 from bgmm.engines.gibbs.moves import CONSTANTS, N_SIZES, adapted, move_components, move_shared, size_class
 from bgmm.engines.gibbs.partitions import Partition, decided, occupied_first
-from bgmm.engines.gibbs.reference import Conditions, PriorSummary, reference_at
+from bgmm.engines.gibbs.reference import Conditions, PriorSummary, conditions_at, reference_at
 from bgmm.engines.gibbs.split_merge import split_merge
 from bgmm.program.target import Target
 
@@ -80,7 +80,7 @@ def sweep(
     names = ("rows", "moves", "shared", "components", "k", "alpha", "w", "prior")
     keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     weights, m = target.weights_prior, target.n_components
-    fixed = Conditions(target, prior, reference_at(target, prior, state.h), state.h, inverse_temperature)
+    fixed = conditions_at(target, prior, state.h, inverse_temperature)
 
     complete = kernel.draw_complete_data(mixture_at(fixed, state), fixed.rows, key=keys["rows"])
     partition, log_w = occupied_first(Partition(complete.z, complete.statistics, state.z), state.log_w)

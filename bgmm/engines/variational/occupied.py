@@ -85,7 +85,7 @@ def draws_over_occupied(
         log_evidence = np.array([log_mean(fit.log_weights) for fit in fits])
         p = np.exp(log_evidence - logsumexp(log_evidence))
         leads = f" ({p.argmax() + 1} leads)"
-        if larger_are_negligible(log_evidence):
+        if m > 2 and (p[-2:] < _NEGLIGIBLE).all():
             break
     sizes = np.array([len(fit.log_weights) for fit in fits])
     every = Filled(*(np.concatenate(arrays) for arrays in zip(*fits, strict=True)))
@@ -101,12 +101,6 @@ def draws_over_occupied(
     draws.stats["lp"] = draws.stats["lp"] + np.asarray(_log_likelihoods(target, mixtures))[None]
     draws.stats["occupied_probability"], draws.dims["occupied_probability"] = p, ["n_filled"]
     return with_worth(draws, weights, elbo=weights.log_evidence - float(p @ np.array(gaps)))  # the mean gap over m
-
-
-def larger_are_negligible(log_evidence: Float[np.ndarray, " m"]) -> bool:
-    """Whether the last two of 1, 2, ... m occupied components have so little mass that larger numbers need not be tried."""
-    p = np.exp(log_evidence - logsumexp(log_evidence))
-    return len(p) > 2 and bool((p[-2:] < _NEGLIGIBLE).all())
 
 
 def _concentrations(target: Target) -> Concentrations:
