@@ -18,7 +18,7 @@ from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.engines.base import Draws, Engine
 from bgmm.inputs import Data
-from bgmm.posterior.criteria import criteria
+from bgmm.posterior.criteria import LEAST_LOO_DRAWS, criteria
 from bgmm.posterior.evaluate import Evaluation, at_rows, log_likelihoods, log_volume, occupied
 from bgmm.prior import declared_prior
 from bgmm.program.family import About, DeclaredMixture, Resolved
@@ -75,12 +75,12 @@ class Question:
 
     def has_log_likelihood(self, asked: bool | None, draws: Draws) -> bool:
         """Whether the tree is to hold the log likelihood of every row."""
-        if self.data.in_memory is None:
-            return False
-        if asked is not None:
-            return asked
         n_draws = int(np.prod(np.shape(draws.mixture.log_weights)[:2]))
-        return 1 < n_draws <= _LARGE / len(self.data.in_memory)  # LOO needs more than one draw
+        if asked:
+            check_draws_for_loo(n_draws)
+            return True
+        small = self.data.in_memory is not None and n_draws <= _LARGE / len(self.data.in_memory)
+        return asked is None and small and n_draws >= LEAST_LOO_DRAWS
 
     def _evaluation(self, draws: Draws) -> tuple[Evaluation, tuple[int, int]]:
         """The mixtures with one axis of draws at the rows, and the numbers of chains and draws."""
@@ -108,6 +108,17 @@ class Question:
                 "n_components": self.target.n_components,
                 "versions": {name: version(name) for name in ("bgmm", "jax", "numpyro", "arviz")},
             }
+        )
+
+
+def check_draws_for_loo(n_draws: int) -> None:
+    """Require as many draws as leave-one-out cross-validation needs, where the log likelihood of each row is asked for."""
+    if n_draws < LEAST_LOO_DRAWS:
+        raise ValueError(
+            "log_likelihood=True is for leave-one-out cross-validation (az.loo), "
+            f"which needs at least {LEAST_LOO_DRAWS} draws, and this fit gives {n_draws}; "
+            "leave it out, compare fits by aic, bic or icl (bgmm.compare), or take "
+            "bgmm.log_density(tree, x), the log density of each row"
         )
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from bgmm.assembly import Model, Question
+from bgmm.assembly import Model, Question, check_draws_for_loo
 from bgmm.core.checks import check_choice, check_flag, random_key
 from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
@@ -17,6 +17,7 @@ from bgmm.core.rows import Rows
 from bgmm.engines.automatic import Automatic
 from bgmm.engines.base import Draws, Engine
 from bgmm.engines.catalogue import ENGINES, engine_named
+from bgmm.engines.em import EM
 from bgmm.inputs import Data, read_data, start_mixture
 from bgmm.posterior.diagnose import Verdict, chains_verdict, verdict_entry
 from bgmm.program.declare import make_target
@@ -56,8 +57,8 @@ def fit(
         scale are mean and standard deviation, except that values far outside of the bulk of a column (``bgmm.core.bulk``) count
         as its limits there; a warning names these rows.
     :param log_likelihood: whether the tree holds the log likelihood of every row and draw, which LOO needs. By default
-        when there is more than one draw, it takes under 160 MB, and the rows are in memory. Of one draw, LOO is not defined,
-        and ``log_density`` of the tree is the log likelihood of every row.
+        when there are at least 21 draws, it takes under 160 MB, and the rows are in memory. With fewer draws (EM gives one) LOO
+        is not defined; of one draw, ``log_density`` of the tree is the log likelihood of every row.
     :param start: where to begin instead of at restarts: means (k, d), a label for each row (n,), or the tree of another fit.
     :param dtype: "float32" runs the passes of EM and NUTS over the data in single precision, which halves their memory and
         costs about 1e-6 of the log likelihood. Parameters and sums stay in double precision, and so do the passes of Gibbs.
@@ -81,6 +82,8 @@ def fit(
             data = read_data(model, x, weights)
         if log_likelihood and data.in_memory is None:
             raise ValueError("log_likelihood=True needs the rows in memory, and here they are streamed; leave it out")
+        if log_likelihood and isinstance(settings, EM):
+            check_draws_for_loo(1)  # before a long fit; of other settings it is known after it
         with stage("reading the model"):
             rows, position = data.rows(dtype)
             target = declared_target(model, data, rows, standardise)

@@ -14,6 +14,7 @@ import pytest
 
 import bgmm
 from bgmm import models
+from bgmm.assembly import check_draws_for_loo
 from tests.mixtures import Parameters as Mixture
 from tests.mixtures import log_density
 
@@ -46,9 +47,9 @@ def test_the_log_likelihood_is_that_of_the_draws(faithful_tree, faithful):
 
 
 def test_log_prior_and_log_likelihood_add_up_to_the_log_posterior_less_the_jacobian(faithful):
-    tree = bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(n_starts=2), seed=0, log_likelihood=True)
+    tree = bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(n_starts=2), seed=0)
     log_volume = -len(faithful) * np.log(tree["constant_data"]["scale"]).sum()
-    total = tree["log_prior"]["log_prior"] + tree["log_likelihood"]["x"].sum("observation") - log_volume
+    total = tree["log_prior"]["log_prior"] + bgmm.log_density(tree, faithful).sum() - log_volume
     np.testing.assert_allclose(total, tree["sample_stats"]["lp"], rtol=1e-9)
 
 
@@ -106,11 +107,9 @@ def test_a_tree_is_saved_whole_or_not_at_all(faithful_tree, tmp_path):
 
 
 def test_em_gives_one_draw_of_the_same_kind_of_tree(faithful, faithful_tree):
-    tree = bgmm.fit(models.finite(2), faithful, engine="em", seed=0, log_likelihood=True)
+    tree = bgmm.fit(models.finite(2), faithful, engine="em", seed=0)
     assert dict(tree["posterior"].sizes) == {**faithful_tree["posterior"].sizes, "chain": 1, "draw": 1}
     assert set(tree["posterior"].data_vars) == set(faithful_tree["posterior"].data_vars)
-    density = bgmm.log_density(tree, faithful)
-    np.testing.assert_allclose(density, tree["log_likelihood"]["x"].isel(chain=0, draw=0), rtol=1e-9)
 
 
 def test_weights_of_observations_are_kept(faithful):
@@ -132,11 +131,16 @@ def test_the_log_likelihood_can_be_left_out(faithful, faithful_tree):
     assert "log_likelihood" not in tree.children
 
 
-def test_arviz_says_of_one_draw_that_there_is_no_log_likelihood_for_loo(faithful):
+def test_of_fewer_draws_than_loo_needs_there_is_no_log_likelihood(faithful):
     tree = bgmm.fit(models.finite(2), faithful, engine=FAST)
     with pytest.raises(TypeError, match="log likelihood not found"):
         az.loo(tree)
-    assert bgmm.fit(models.finite(2), faithful, FAST, log_likelihood=True)["log_likelihood"]["x"].shape == (1, 1, 272)
+    for engine in (FAST, "em"):
+        with pytest.raises(ValueError, match=r"^log_likelihood=True .* at least 21 draws, and this fit gives 1; .*bic[^\n]*$"):
+            bgmm.fit(models.finite(2), faithful, engine, log_likelihood=True)
+    with pytest.raises(ValueError, match="this fit gives 20"):
+        check_draws_for_loo(20)
+    check_draws_for_loo(21)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,6 @@ def answers(tree: xr.DataTree) -> dict[str, xr.DataArray | xr.Dataset]:
     around = bgmm.partition(tree, n_draws=50)
     return {
         "observed_data": tree["observed_data"].to_dataset(),
-        "log_likelihood": tree["log_likelihood"].to_dataset(),
         "constant_data": tree["constant_data"].to_dataset(),
         "membership": bgmm.membership(tree),
         "labels": bgmm.labels(tree),
@@ -68,7 +67,7 @@ def index_of(answer) -> pd.Index:
 @pytest.mark.parametrize("kind", INDICES)
 def test_every_answer_about_rows_has_the_index_also_from_a_file(kind, tmp_path):
     x = frame(INDICES[kind])
-    tree = fitted(x, weights=np.ones(N), log_likelihood=True)
+    tree = fitted(x, weights=np.ones(N))
     bgmm.save(tree, tmp_path / "fit.nc")
     loaded = bgmm.load(tmp_path / "fit.nc")
     for one in (tree, loaded, bgmm.relabel(loaded)):
@@ -76,7 +75,6 @@ def test_every_answer_about_rows_has_the_index_also_from_a_file(kind, tmp_path):
             assert list(index_of(answer)) == list(x.index), name
         np.testing.assert_array_equal(one["observed_data"].to_dataset().to_pandas(), x)
     assert list(index_of(bgmm.membership(bgmm.prune(loaded)))) == list(x.index)
-    assert "observation" in loaded["log_likelihood"]["x"].dims
     pairs = bgmm.co_clustering(loaded, pairs=[[0, 3], [2, 1]])
     assert list(pairs["first"].to_numpy()) == list(x.index.to_numpy()[[0, 2]])
     assert list(bgmm.co_clustering(loaded, rows=[5, 2])["observation_bis"].to_index()) == list(x.index[[5, 2]])

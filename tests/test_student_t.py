@@ -30,7 +30,7 @@ def x():
 
 @pytest.fixture(scope="module")
 def mode(x):
-    return bgmm.fit(MODEL, x, bgmm.EM(), seed=0, log_likelihood=True)
+    return bgmm.fit(MODEL, x, bgmm.EM(), seed=0)
 
 
 def one(tree, chain=0, draw=0):
@@ -96,10 +96,6 @@ def test_outliers_do_not_move_the_clusters_as_they_do_those_of_gaussians(x, mode
     found, gaussian = (means[np.argsort(means[:, 0])] for means in (found, gaussian))
     assert np.abs(found - TRUTH).max() < 4 / np.sqrt(70)  # four standard errors of the smaller cluster
     assert np.abs(gaussian - TRUTH).max() > 1
-
-
-def test_log_likelihood_of_the_tree_is_scipys_in_the_units_of_the_data(x, mode):
-    np.testing.assert_allclose(mode["log_likelihood"]["x"][0, 0], log_density(*one(mode), x), rtol=1e-10)
 
 
 def test_tree_holds_to_the_schema_and_is_asked_like_any_other(x, mode, tmp_path):

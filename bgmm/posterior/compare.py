@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bgmm.core.options import named_options
+from bgmm.posterior.criteria import LEAST_LOO_DRAWS
 from bgmm.tree.read import about, check_fits, check_same_features, n_draws, observation_weights
 
 _BEST_FIRST = (("bic", True), ("elpd_loo", False), ("log_evidence", False))  # and whether smaller is better
@@ -54,15 +55,15 @@ def _row(name: str, tree: xr.DataTree) -> dict[str, float]:
         row["log_likelihood"] = row["n_parameters"] - row["aic"] / 2
     if "log_evidence" in stats:
         row["log_evidence"] = float(stats["log_evidence"])
-    if n_draws(tree) > 1 and "log_likelihood" in tree.children and observation_weights(tree) is None:
+    if n_draws(tree) >= LEAST_LOO_DRAWS and "log_likelihood" in tree.children and observation_weights(tree) is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of large k, which the table shows
             loo = az.loo(tree, pointwise=True)
         row |= {"elpd_loo": loo.elpd, "se": loo.se, "p_loo": loo.p, "largest_pareto_k": float(loo.pareto_k.max())}
     if not row:
         raise ValueError(
-            f"fit '{name}' has neither BIC nor log evidence, and for LOO it lacks the log likelihood of unweighted rows; "
-            "fit it with log_likelihood=True"
+            f"fit '{name}' has neither BIC nor log evidence, and for LOO it lacks the log likelihood of unweighted rows "
+            f"or {LEAST_LOO_DRAWS} draws; fit it with log_likelihood=True and that many draws"
         )
     return row
 

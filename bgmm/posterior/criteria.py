@@ -17,6 +17,8 @@ from bgmm.core import kernel
 from bgmm.core.scaling import Scaling
 from bgmm.posterior.evaluate import Evaluation, each_draw
 
+LEAST_LOO_DRAWS = 21  # of which the largest fifth, to which az.loo fits a Pareto tail, holds at least five
+
 
 def criteria(inputs: Evaluation, n_parameters: int, units: Scaling) -> dict[str, Float[np.ndarray, " s"]]:
     """The criteria of each draw in the user's units; N is the sum of the observation weights."""

@@ -14,7 +14,7 @@ log_prior    ``log_prior``, the log prior density of all sites, unless the engin
 observed_data  one variable for each feature, of the name that ``variable_of`` gives, unless the rows are streamed
 constant_data  what the fit took as given: the scaling, the recording step, the prior of the number of components, and that of
              ``shape_spread`` where the model learns how alike the shapes of its components are
-log_likelihood ``x``, of each row, on request or where there is more than one draw and it is small
+log_likelihood ``x``, of each row, on request or where it is small; never of fewer draws than LOO needs
 ===========  =========================================================================================================
 
 Variables of a mixture and their dims, after chain and draw (a parameter that all components share lacks ``cluster``):

@@ -73,9 +73,9 @@ def test_weight_two_equals_the_row_twice_and_missing_values_count_less(faithful)
 
 
 def test_under_a_prior_the_log_likelihood_at_the_mode_counts(faithful):
-    tree = bgmm.fit(models.finite(2, concentration=models.Gamma(2.0, 1.0)), faithful, bgmm.EM(n_starts=2), log_likelihood=True)
+    tree = bgmm.fit(models.finite(2, concentration=models.Gamma(2.0, 1.0)), faithful, bgmm.EM(n_starts=2))
     assert statistic(tree, "n_parameters") == 11  # the concentration is none
-    expected = -2 * float(tree["log_likelihood"]["x"].sum()) + 11 * np.log(272)
+    expected = -2 * float(bgmm.log_density(tree, faithful).sum()) + 11 * np.log(272)
     assert statistic(tree, "bic") == pytest.approx(expected, rel=1e-9)
 
 
@@ -125,7 +125,8 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(faithful, faithful_t
         ({"all": faithful_tree, "renamed": renamed}, "fit 'renamed' has the features eruption, pause"),
         (faithful_tree, "compare needs fits by name"),
         ({}, "compare needs fits by name"),
-        ({"bare": faithful_tree.drop_nodes("log_likelihood")}, "fit it with log_likelihood=True"),
+        ({"bare": faithful_tree.drop_nodes("log_likelihood")}, "or 21 draws; fit it with log_likelihood=True"),
+        ({"few": faithful_tree.isel(chain=[0], draw=slice(5))}, "or 21 draws; fit it with"),
     ):
         with pytest.raises(ValueError, match=says) as refusal:
             bgmm.compare(trees)
