@@ -11,27 +11,24 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.lines import Line2D
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 
 from bgmm.posterior.evaluate import rows_like
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.predict import membership
 from bgmm.posterior.relabel import relabelled
-from bgmm.show.colours import colours, markers
+from bgmm.show.colours import colours
+from bgmm.show.ellipses import MARGIN, Clusters, Seen, legend_handles, scatter
 from bgmm.show.names import literal
 from bgmm.show.separation import separating
 from bgmm.tree.question import of_tree
-from bgmm.tree.read import check_features, covariances_of, features_of, observed, posterior_of, presence_of
+from bgmm.tree.read import check_features, features_of, observed, posterior_of, presence_of
 
-_CERTAIN = 0.95  # rows without a membership this large are ringed
 _INTERVAL = 0.89  # probability of the band of the density: the default of ArviZ
 _MAX_ROWS = 20_000
 _MAX_FEATURES = 6
 _NEGLIGIBLE = 0.005  # numbers of components that are less probable are left out
-_USUAL = 0.5  # clusters in a smaller share of the draws have no mean ellipse
-_RARE = 0.05  # clusters in a smaller share of the draws have no ellipses at all
-_MARGIN, _TAILS = 0.06, 0.12  # of the axes around the rows, as shares of their range; of the density of a single feature
+_TAILS = 0.12  # of the axes around the rows of a single feature, as a share of their range
 _IN_GRID = 0.6  # area of the markers in a grid of plots, as a share of that in a single one
 
 
@@ -51,7 +48,8 @@ def plot_clusters(
     membership is below 0.95 are large and ringed. Thick ellipses belong to the posterior mean of the cluster and contain the
     probabilities ``masses``; thin ellipses show the largest of them for single draws. With more features: a grid of all pairs.
     A cluster that fewer than half of the draws have is shown by thin ellipses only, and one that fewer than 5 % have by none.
-    The axes end where the rows do, and cut off ellipses that reach farther.
+    The axes end where the rows do, and cut off ellipses that reach farther. The legend names the clusters whose ellipses are
+    seen, and says of others that hold a row that theirs lie outside.
 
     :param x: rows to show, by default those that were fitted; at most 20 000 of them, evenly spaced, are shown.
     :param features: names of the features to show, by default all of them, or the six that separate the clusters best; the
@@ -74,7 +72,7 @@ def plot_clusters(
     r = membership(tree, rows).to_numpy()
     shown = list(features or [known[j] for j in separating(rows, r, _MAX_FEATURES)])
     columns = [known.index(name) for name in shown]
-    clusters = _Clusters(posterior_of(tree), presence_of(tree), columns, n_draws)
+    clusters = Clusters(posterior_of(tree), presence_of(tree), columns, n_draws)
     rows = rows[:, columns]
 
     d = len(shown)
@@ -85,15 +83,14 @@ def plot_clusters(
         axes.legend(frameon=False)
     elif d == 2:
         axes = plt.subplots(figsize=(7, 5.5), layout="constrained")[1]
-        _scatter(axes, clusters, rows, r, (0, 1), masses)
+        seen = scatter(axes, clusters, rows, r, (0, 1), masses)
         axes.set(xlabel=literal(shown[0]), ylabel=literal(shown[1]))
-        axes.legend(handles=_legend_handles(r, clusters, masses), frameon=False, loc="best")
+        axes.legend(handles=legend_handles(r, clusters, seen, masses), frameon=False, loc="best")
     else:
         figure, axes = plt.subplots(d, d, figsize=(2.3 * d, 2.3 * d), layout="constrained")
-        for i in range(d):
-            for j in range(d):
-                _cell(axes[i, j], clusters, rows, r, (i, j), masses, shown)
-        figure.legend(handles=_legend_handles(r, clusters, masses), frameon=False, loc="upper right")
+        cells = [_cell(axes[i, j], clusters, rows, r, (i, j), masses, shown) for i in range(d) for j in range(d)]
+        seen = Seen(*(frozenset().union(*ellipses) for ellipses in zip(*filter(None, cells), strict=True)))
+        figure.legend(handles=legend_handles(r, clusters, seen, masses), frameon=False, loc="upper right")
         if features is None and (left_out := [name for name in known if name not in shown]):
             figure.suptitle(_left_out(d, left_out, width=14 * d), fontsize="medium")
     return axes
@@ -128,32 +125,8 @@ def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
     return axes
 
 
-class _Clusters:
-    """Weights, means and covariances in the shown features: for some draws, and averaged over all draws."""
-
-    def __init__(self, posterior: xr.Dataset, presence: Float[np.ndarray, " k"], columns: list[int], n_draws: int):
-        if "scales" not in posterior and "covariances" not in posterior:
-            raise ValueError(
-                "these plots draw ellipses of Gaussian components, and this tree has neither scales nor covariances"
-            )
-        shown = posterior.isel({name: columns for name in ("feature", "feature_bis") if name in posterior.dims})
-        sigma = covariances_of(shown).broadcast_like(shown["weights"])  # one that all share is each one's
-        stacked = shown[["weights", "means"]].assign(covariances=sigma).stack(sample=("chain", "draw"))
-        some = np.unique(np.linspace(0, stacked.sizes["sample"] - 1, n_draws).astype(int))
-        w = stacked["weights"].transpose("sample", "cluster").to_numpy()
-        mu = stacked["means"].transpose("sample", "cluster", "feature").to_numpy()
-        covariances = stacked["covariances"].transpose("sample", "cluster", "feature", "feature_bis").to_numpy()
-        self.draws = (w[some], mu[some], covariances[some])
-        self.mean = (w.mean(0), mu.mean(0), covariances.mean(0))
-        self.n_clusters = w.shape[1]
-        self.presence = presence  # share of the draws that have each cluster
-        self.usual = np.flatnonzero(presence >= _USUAL)
-        drawn = (presence >= _RARE) & ((w[some] > 0).any(0) if len(some) > 1 else presence >= _USUAL)
-        self.drawn = np.flatnonzero(drawn)  # those with an ellipse
-
-
 def _density(
-    axes: Axes, clusters: _Clusters, x: Float[np.ndarray, " n"], r: Float[np.ndarray, "n k"], j: int, *, margin: float
+    axes: Axes, clusters: Clusters, x: Float[np.ndarray, " n"], r: Float[np.ndarray, "n k"], j: int, *, margin: float
 ) -> None:
     """Histogram, rug, density with its band, and the weighted density of each cluster, in feature j."""
     present = ~np.isnan(x)
@@ -180,99 +153,25 @@ def _density(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _scatter(
-    axes: Axes,
-    clusters: _Clusters,
-    rows,
-    r: Float[np.ndarray, "n k"],
-    pair: tuple[int, int],
-    masses: Sequence[float],
-    *,
-    area: float = 1.0,
-) -> None:
-    """Rows and ellipses in the two features of ``pair``."""
-    x = rows[:, pair]
-    shades = r @ colours(r.shape[1])
-    uncertain = r.max(1) < _CERTAIN
-    size, alpha = markers(len(x))
-    size *= area
-    axes.scatter(x[~uncertain, 0], x[~uncertain, 1], c=shades[~uncertain], s=size, alpha=alpha, lw=0, rasterized=True)
-    ringed = axes.scatter(x[uncertain, 0], x[uncertain, 1], c=shades[uncertain], s=3.2 * size, alpha=min(1.0, 1.3 * alpha))
-    ringed.set(edgecolors="black", linewidths=size / 12, zorder=3, rasterized=True)
-    weights, draw_means, draw_covariances = clusters.draws
-    _, means, covariances = clusters.mean
-    block = np.ix_(pair, pair)
-    palette = colours(clusters.n_clusters)
-    for k in clusters.drawn:
-        colour = palette[k]
-        if len(draw_means) > 1:
-            present = weights[:, k] > 0
-            draws = zip(draw_means[present], draw_covariances[present], strict=True)
-            thin = [_ellipse(m[k, pair], s[k][block], max(masses)) for m, s in draws]
-            axes.add_collection(LineCollection(thin, colors=[colour], lw=0.5, alpha=0.25))
-        if k in clusters.usual:
-            thick = [_ellipse(means[k, pair], covariances[k][block], mass) for mass in masses]
-            axes.add_collection(LineCollection(thick, colors=[colour], lw=1.8))
-    for name, values in zip(("xlim", "ylim"), x.T, strict=True):
-        if (seen := values[~np.isnan(values)]).size:
-            edge = _MARGIN * (np.ptp(seen) or 1.0)
-            axes.set(**{name: (seen.min() - edge, seen.max() + edge)})
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _ellipse(mean: Float[np.ndarray, "2"], covariance: Float[np.ndarray, "2 2"], mass: float) -> Float[np.ndarray, "t 2"]:
-    """The ellipse mu + sqrt(q) L (cos t, sin t), with q the ``mass`` quantile of chi-squared with two degrees of freedom.
-
-    It contains the probability ``mass`` of the Gaussian.
-    """
-    t = np.linspace(0, 2 * np.pi, 100)
-    circle = np.column_stack([np.cos(t), np.sin(t)])
-    return mean + np.sqrt(chi2.ppf(mass, 2)) * circle @ np.linalg.cholesky(covariance).T
-
-
-def _cell(axes: Axes, clusters: _Clusters, rows, r, cell: tuple[int, int], masses: Sequence[float], shown: list[str]) -> None:
+def _cell(
+    axes: Axes, clusters: Clusters, rows, r, cell: tuple[int, int], masses: Sequence[float], shown: list[str]
+) -> Seen | None:
     """One cell of the grid of pairs: a density on the diagonal, a scatter plot below it, nothing above it."""
     i, j = cell
     if j > i:
         axes.set_axis_off()
-        return
+        return None
+    seen = None
     if i == j:
-        _density(axes, clusters, rows[:, i], r, i, margin=_MARGIN)
+        _density(axes, clusters, rows[:, i], r, i, margin=MARGIN)
         axes.set_yticks([])
     else:
-        _scatter(axes, clusters, rows, r, (j, i), masses, area=_IN_GRID)
+        seen = scatter(axes, clusters, rows, r, (j, i), masses, area=_IN_GRID)
     if i == len(shown) - 1:
         axes.set_xlabel(literal(shown[j]))
     if j == 0 and i > 0:
         axes.set_ylabel(literal(shown[i]))
-
-
-def _legend_handles(r: Float[np.ndarray, "n k"], clusters: _Clusters, masses: Sequence[float]) -> list[Line2D]:
-    """Handles of the legend of a scatter plot."""
-    shades = colours(clusters.n_clusters)
-    handles = []
-    for k in clusters.drawn:
-        rare = "" if k in clusters.usual else f", in {clusters.presence[k]:.0%} of the draws"
-        handles.append(Line2D([], [], color=shades[k], marker="o", ls="", ms=5, label=f"cluster {k}{rare}"))
-    if (r.max(1) < _CERTAIN).any():
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color="0.6",
-                marker="o",
-                ls="",
-                ms=7,
-                mec="black",
-                label=f"rows of doubtful cluster (under {_CERTAIN:.0%})",
-            )
-        )
-    contained = " and ".join(f"{mass:.0%}" for mass in sorted(masses))
-    if len(clusters.usual):
-        handles.append(Line2D([], [], color="0.3", lw=1.8, label=f"ellipses with {contained} of a cluster"))
-    if len(clusters.draws[0]) > 1:
-        handles.append(Line2D([], [], color="0.3", lw=0.5, label=f"{max(masses):.0%} ellipses of single draws"))
-    return handles
+    return seen
 
 
 def _left_out(n_shown: int, names: list[str], *, width: int) -> str:

@@ -95,6 +95,39 @@ def test_axes_end_where_the_rows_do_however_large_an_ellipse_is(rng, d):
         assert np.diff(limits)[0] < 1.2 * np.ptp(values)
 
 
+def one_draw(x, weights, means, scales):
+    """A tree of one draw of round clusters."""
+    d = x.shape[1]
+    covariances = np.eye(d) * np.square(scales)[:, None, None]
+    return bgmm.from_draws(
+        np.array([[weights]]), np.broadcast_to(means, (d, len(weights))).T[None, None], covariances[None, None], x
+    )
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_the_legend_names_the_clusters_whose_ellipses_are_seen(rng, d):
+    x = rng.normal(size=(200, d))
+    for means, scales, weights, expected in (
+        ([0.0, 0.5], [1.0, 1.0], [0.6, 0.4], ["cluster 0", "cluster 1"]),
+        ([0.0, 90.0], [1.0, 1.0], [0.6, 0.4], ["cluster 0"]),  # far away
+        ([0.0, 0.0], [1.0, 300.0], [0.9, 0.1], ["cluster 0"]),  # around the axes
+        (
+            [90.0, 0.0],
+            [1.0, 300.0],
+            [0.1, 0.9],
+            ["cluster 0, its ellipses outside"],
+        ),  # which holds the rows, and so has the largest weight
+    ):
+        axes = bgmm.plot_clusters(one_draw(x, weights, means, scales))
+        legend = axes.get_legend() if d == 2 else axes[0, 0].figure.legends[0]
+        named = [text.get_text() for text in legend.get_texts()]
+        assert sorted(name for name in named if name.startswith("cluster")) == expected
+        assert ("ellipses with 50% and 90% of a cluster" in named) == (expected[0][-7:] != "outside")
+        for one in np.ravel(axes) if d == 2 else axes[np.tril_indices(d, -1)]:
+            inside = [Path(line).intersects_bbox(one.viewLim, filled=False) for line in thick_lines(one)]
+            assert any(inside) == ("ellipses with 50% and 90% of a cluster" in named)
+
+
 def test_markers_of_many_rows_are_small_and_transparent(rng):
     mixture = random_mixture(rng, 2, 2, spread=9.0)
     one = jittered(rng, mixture, 1, 1, noise=0.0)
