@@ -84,14 +84,21 @@ def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = Tr
 
     if isinstance(x, Stream):
         raise ValueError("this needs rows in memory, and x is a stream; give some of its rows, such as x.read(0, 1000)")
-    if isinstance(x, pd.Series):
-        x = x.to_frame("x1" if x.name is None else x.name)
-    elif not isinstance(x, pd.DataFrame) and hasattr(type(x), "__dataframe__"):
+    if not isinstance(x, pd.DataFrame | pd.Series) and _is_foreign_frame(type(x)):
         try:
             x = x.to_pandas()
         except ImportError as error:
             raise ValueError(f"{type(x).__name__} needs pyarrow to be read: pip install 'bgmm[parquet]'") from error
+    if isinstance(x, pd.Series):
+        x = x.to_frame("x1" if x.name in (None, "") else x.name)
     return _select(_frame("the table", x) if isinstance(x, pd.DataFrame) else _array("the table", x), columns, fitting)
+
+
+def _is_foreign_frame(kind: type) -> bool:
+    """Whether this is the DataFrame or the Series of another library than pandas: polars, pyarrow, and others."""
+    exports = hasattr(kind, "__dataframe__") or hasattr(kind, "__arrow_c_stream__")  # polars 2 has the second alone
+    named = hasattr(kind, "columns") or hasattr(kind, "to_frame")  # which an xarray.DataArray has not
+    return exports and named and hasattr(kind, "to_pandas")
 
 
 def read_table(path: str | Path, columns: Iterable[Any] | None = None, *, fitting: bool = True) -> Table:
@@ -218,6 +225,8 @@ def _frame(name: str, frame: Any) -> Source:
 
 def _array(name: str, x: Any) -> Source:
     """The columns of an array, named x1, x2, ..."""
+    if hasattr(x, "collect"):
+        raise ValueError(f"{name} is a {type(x).__name__}, whose values are not computed yet; give x.collect()")
     if hasattr(x, "toarray"):
         raise ValueError(f"{name} is a sparse {type(x).__name__}, and a fit needs all values; give x.toarray()")
     try:

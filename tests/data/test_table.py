@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import xarray as xr
 
 import bgmm
+from bgmm import models
 from bgmm.data.table import as_table, read_table
 
 NAN = np.nan
@@ -504,8 +506,56 @@ def test_a_table_of_another_library_is_read_through_pandas():
     assert_table(table, [[1, 1.5], [2, 2.5], [NAN, 3.5]], "ab")
 
 
+class Exported:
+    """A frame as polars 2 has it: the Arrow stream without the older exchange of frames."""
+
+    columns = property(lambda self: list(self.frame.columns))
+
+    def __init__(self, frame):
+        self.frame = frame
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        raise AssertionError
+
+    def __array__(self, dtype=None, copy=None):
+        return self.frame.to_numpy(dtype)
+
+    def to_pandas(self):
+        return self.frame
+
+
+def test_frames_of_another_library_have_their_names_and_any_order_of_columns():
+    frame = pd.DataFrame({"a": [1, 2, None], "b": [1.5, 2.5, 3.5], "c": ["u", "v", "w"]})
+    assert_table(as_table(Exported(frame)), [[1, 1.5], [2, 2.5], [NAN, 3.5]], "ab")
+    assert_table(as_table(Exported(frame), ["b", "a"]), [[1.5, 1], [2.5, 2], [3.5, NAN]], "ba")
+    assert as_table(xr.DataArray(np.ones((3, 2)), dims=("row", "column"))).features == ("x1", "x2")
+
+
+def test_polars_frames_and_series_are_read_by_name_and_lazy_ones_refused():
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame({"a": [1, 2, None], "b": [1.5, 2.5, 3.5], "c": ["u", "v", "w"]})
+    assert_table(as_table(frame), [[1, 1.5], [2, 2.5], [NAN, 3.5]], "ab")
+    assert_table(as_table(frame["b"]), [[1.5], [2.5], [3.5]], "b")
+    assert_table(as_table(pl.Series([1.5, 2.5])), [[1.5], [2.5]], ["x1"])
+    assert refusal(as_table, frame.lazy()).endswith("give x.collect()")
+    fitted, other = (bgmm.fit(models.finite(1), x, "em") for x in (frame[["a", "b"]], frame[["a", "b"]].to_pandas()))
+    np.testing.assert_array_equal(fitted["posterior"]["means"], other["posterior"]["means"])
+    density = bgmm.log_density(fitted, frame[["a", "b"]])
+    np.testing.assert_array_equal(bgmm.log_density(fitted, frame[["b", "a"]]), density)
+
+
+def test_a_frame_that_is_not_computed_yet_is_refused():
+    class LazyFrame:
+        def collect(self):
+            raise AssertionError
+
+    assert refusal(as_table, LazyFrame()) == "the table is a LazyFrame, whose values are not computed yet; give x.collect()"
+
+
 def test_a_table_of_another_library_that_needs_pyarrow_says_so():
     class DataFrame:
+        columns = ()
+
         def __dataframe__(self):
             raise AssertionError
 

@@ -72,12 +72,19 @@ def test_columns_in_another_order_are_an_error(estimator, three):
         fitted.predict(three[["width", "length"]])
 
 
-def test_polars_frames_are_frames(three):
+@pytest.mark.parametrize("estimator", [*MIXTURES, QUICK])
+def test_polars_frames_are_frames(estimator, three):
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(three.to_dict("list"))
-    fitted = GaussianMixture(2, random_state=0).fit(frame)
+    fitted, other = clone(estimator).fit(frame), clone(estimator).fit(three)
     assert list(fitted.feature_names_in_) == ["length", "width"]
-    np.testing.assert_array_equal(fitted.predict(frame), GaussianMixture(2, random_state=0).fit(three).predict(three))
+    for question in ("predict", "predict_proba", "score_samples"):
+        np.testing.assert_array_equal(getattr(fitted, question)(frame), getattr(other, question)(three))
+    with pytest.raises(ValueError, match="feature names"):
+        fitted.predict(frame[["width", "length"]])
+    pipeline = make_pipeline(StandardScaler(), clone(estimator)).set_output(transform="polars").fit(frame)
+    assert list(pipeline[-1].feature_names_in_) == ["length", "width"]
+    np.testing.assert_array_equal(pipeline.predict(frame), pipeline[-1].predict(pipeline[0].transform(frame)))
 
 
 def test_weights_are_routed(three):
