@@ -94,6 +94,19 @@ def test_predict_gives_far_rows_memberships_and_names_them_once(here, tmp_path, 
     assert line.startswith("warning: row 2 of x and 1 more lie over 100 times as far out as any cluster reaches (x is 1e+155")
 
 
+def test_a_column_of_ids_is_skipped_with_a_note_that_says_how_to_use_it(here, tmp_path, capsys):
+    x = pd.read_csv("data.csv")[["x", "y"]].assign(id=np.random.default_rng(0).permutation(1000)[:60])
+    x.to_csv(tmp_path / "ids.csv", index=False)
+    options = (f"{tmp_path}/ids.csv", "-k", "2", "--engine", "em", "-o", f"{tmp_path}/fit.nc")
+    assert call("fit", *options) == 0
+    assert "skipped column 'id': " in (said := capsys.readouterr().err)
+    assert "--columns" in said
+    assert call("fit", *options, "--columns", "x,id") == 0
+    assert "skipped" not in capsys.readouterr().err
+    assert call("predict", f"{tmp_path}/fit.nc", f"{tmp_path}/ids.csv", "-o", f"{tmp_path}/1.csv") == 0
+    assert list(bgmm.load(tmp_path / "fit.nc")["posterior"]["feature"]) == ["x", "id"]
+
+
 def test_predict_takes_the_columns_of_the_fit_by_name_or_as_listed(here, tmp_path):
     table = pd.read_csv("data.csv")
     table[["y", "x"]].assign(unused=np.inf).to_csv(tmp_path / "turned.csv", index=False)

@@ -63,16 +63,15 @@ def labels_rows(column: str, place: int, values: np.ndarray) -> str | None:
     unnamed = column.startswith("Unnamed: 0") and place == 0  # the name that pandas gives to a first column without one
     if not unnamed and not (_LABELS.fullmatch(column) or _LABELS.fullmatch(column.lower())):
         return None
+    keep = "to use it, give it another name, or list the columns (--columns of the command)"
     if counts_rows(values):
-        return "it only counts the rows"
+        return f"it only counts the rows; {keep}"
     if not np.array_equal(values, np.floor(values)):
         return None
     if unnamed:
         return "it has no name and whole numbers, as labels of rows have; name it to use it"
     distinct = len(np.unique(values)) == len(values)
-    return (
-        "its whole numbers are all different, as labels of rows are; name it among the columns to use it" if distinct else None
-    )
+    return f"its whole numbers are all different, as labels of rows are; {keep}" if distinct else None
 
 
 def column_of[T](

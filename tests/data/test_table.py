@@ -120,7 +120,8 @@ def test_separators_at_the_ends_of_lines_are_no_columns(write, text):
 def test_unnamed_first_column_that_counts_rows_is_skipped_with_a_note(write, text):
     table = read_table(write(text))
     assert_table(table, [[1, 2], [3, 4]], "ab")
-    assert table.notes == ("skipped column 'Unnamed: 0': it only counts the rows",)
+    assert len(table.notes) == 1
+    assert table.notes[0].startswith("skipped column 'Unnamed: 0': it only counts the rows; to use it, give it another name")
 
 
 def test_unnamed_first_column_of_decimals_is_data(write):
@@ -184,7 +185,9 @@ def test_a_column_of_ids_is_skipped_with_a_note_unless_asked_for(name, labels):
     table = as_table(frame)
     assert_table(table, [[1.5], [2.5], [3.5]], "a")
     assert f"skipped column {name!r}" in table.notes[0]
+    assert table.notes[0].endswith("; to use it, give it another name, or list the columns (--columns of the command)")
     assert as_table(frame, ["a", name]).features == ("a", name)
+    assert_table(as_table(frame.rename(columns={name: "dose"})), np.column_stack([frame["a"], labels]), ["a", "dose"])
 
 
 @pytest.mark.parametrize(
