@@ -34,6 +34,8 @@ def read_text(name: str, file: BinaryIO) -> Source:
     if not text.strip():
         raise ValueError(f"{name} is empty")
     lines = _without_remarks(io.StringIO(text, newline=None).readlines())
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"{name} has no rows, only remarks")
     separator, mark = _layout(name, lines)
     ends, rows = _rectangle(name, lines, separator, mark)
     header = header_of(name, rows, partial(_number, mark=mark))
