@@ -35,10 +35,31 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
     print(pool.map_async(fit, [0]).get(100)[0])
     print(pool.map_async(ask, [0]).get(100)[0] if sys.argv[1] == "after" else "")
 """
+UNKNOWN = """
+import multiprocessing, sys, warnings
+import jax, jax.numpy as jnp
+
+warnings.simplefilter("ignore")
+if sys.argv[1] == "imported":
+    import bgmm
+
+def fit(_):
+    import bgmm
+    import bgmm.core.precision
+    bgmm.core.precision._PATIENCE = 3.0  # here it waits in any case
+    try:
+        return bgmm.fit(bgmm.models.finite(1), [[1.0], [2.0], [4.0]], "em", progress=False)["posterior"]["means"].item()
+    except RuntimeError as error:
+        return str(error)
+
+jnp.ones(3).sum().block_until_ready()
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(pool.map_async(fit, [0]).get(100)[0])
+"""
 
 
-def run(when: str) -> list[str]:
-    finished = subprocess.run([sys.executable, "-c", FORKED, when], capture_output=True, text=True, timeout=200, check=True)
+def run(when: str, program: str = FORKED) -> list[str]:
+    finished = subprocess.run([sys.executable, "-c", program, when], capture_output=True, text=True, timeout=200, check=True)
     return finished.stdout.splitlines()
 
 
@@ -48,6 +69,14 @@ def test_a_fork_after_a_fit_says_in_one_sentence_how_to_start_processes():
     assert fitted == asked
     assert "spawn" in fitted
     assert "threads" in fitted
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+@pytest.mark.parametrize("bgmm_is", ["imported", "unknown"])
+def test_a_fork_after_jax_computed_without_bgmm_says_it_too(bgmm_is):
+    (fitted,) = run(bgmm_is, UNKNOWN)
+    assert "forked after JAX had computed in its parent" in fitted
+    assert "spawn" in fitted
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")

@@ -5,21 +5,28 @@ JAX computes in single precision by default, which is not enough for the log lik
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import multiprocessing
 import os
 from collections.abc import Callable
+from threading import Thread
 
 import jax
+import numpy as np
 
 from bgmm.core.program_cache import kept_programs
 
 _computed_in: list[int] = []  # the process that first computed; a fork of it inherits this entry, but not the threads of JAX
+_IMPORTED_IN = os.getpid()  # in a fork of this process, JAX may have computed without bgmm
+_PATIENCE = 20.0  # seconds for a program of one addition, which takes some hundredths even with the start of a device
 
 
 def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     """``function`` with double precision and the cache of compiled programs enabled in JAX during the call.
 
-    A fork of a process that computed would wait for ever for threads that it does not have, and raises a RuntimeError instead.
+    A fork of a process in which JAX computed would wait for ever for threads that it does not have, and raises a RuntimeError
+    instead.
     """
 
     @functools.wraps(function)
@@ -33,10 +40,25 @@ def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
 
 def _refuse_fork() -> None:
     process = os.getpid()
-    if not _computed_in:
-        _computed_in.append(process)
-    if process not in _computed_in:
+    if process in _computed_in:
+        return
+    is_child = process != _IMPORTED_IN or multiprocessing.parent_process() is not None
+    if _computed_in or (is_child and not _jax_computes()):
         raise RuntimeError(
-            "this process was forked after bgmm had computed in its parent, and JAX would wait for ever in it; start processes "
+            "this process was forked after JAX had computed in its parent, and JAX would wait for ever in it; start processes "
             "by multiprocessing.get_context('spawn'), or run fits in threads (ThreadPoolExecutor, joblib's prefer='threads')"
         )
+    _computed_in.append(process)
+
+
+def _jax_computes() -> bool:
+    """Whether JAX finishes a program of one addition; nothing public says whether it had computed before a fork."""
+
+    def compute() -> None:
+        with contextlib.suppress(Exception):  # which the caller's own computation raises
+            jax.jit(lambda x: x + 1)(np.zeros(1)).block_until_ready()
+
+    trial = Thread(target=compute, daemon=True)
+    trial.start()
+    trial.join(_PATIENCE)
+    return not trial.is_alive()
