@@ -13,8 +13,9 @@ from pathlib import Path
 from benchmarks.boundary_cases import SECTIONS
 from benchmarks.boundary_contenders import PEERS, US, Asked, Contender, installed
 from benchmarks.boundary_inputs import Case
-from benchmarks.boundary_judge import Verdict, judged
+from benchmarks.boundary_judge import judged
 from benchmarks.tables import table
+from benchmarks.verdict import Verdict
 
 _SHOWN = 110  # characters of what is said
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LONGEST = 400  # characters of a sentence, the path of the file left out
+from benchmarks.verdict import Verdict, asked, lacking, of_refusal, wrong
 
 
 class Answer(NamedTuple):
@@ -49,46 +49,23 @@ class Case(NamedTuple):
     peer: Callable[[Path], Answer] | None = None
 
 
-class Verdict(NamedTuple):
-    """Whether the case is met, by what, and the words."""
-
-    met: bool
-    kind: str  # answer, sentence, wrong
-    says: str
-
-
 def judged(ask: Callable[[Path], Answer], path: Path, expected: Expected) -> Verdict:
     """Ask, and judge what comes back: the right answer, one clear sentence that names the file, or wrong."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            answer = ask(path)
-        except Exception as error:
-            return _of_error(error, path, expected)
-    told = " ".join([answer.told, *(str(one.message) for one in caught)]).strip()
+    answer, warned = asked(lambda: ask(path))
+    if isinstance(answer, Exception):
+        words = expected.words if isinstance(expected, Sentence) else None
+        clear = isinstance(answer, ValueError | RuntimeError)
+        return of_refusal(str(answer).replace(str(path), path.name), words, clear=clear, source=type(answer).__name__)
+    told = " ".join([answer.told, *warned]).strip()
     if isinstance(expected, Sentence):
-        return Verdict(False, "wrong", f"an answer where a sentence is due: {answer.values}")
+        return wrong(f"an answer where a sentence is due: {answer.values}")
     if not _same(answer.values, expected.values):
-        return Verdict(False, "wrong", f"values {answer.values}")
+        return wrong(f"values {answer.values}")
     if expected.names is not None and answer.names != expected.names:
-        return Verdict(False, "wrong", f"names {answer.names}")
-    missing = [word for word in expected.told if word not in told]
-    if missing:
-        return Verdict(False, "wrong", f"nothing says {', '.join(map(repr, missing))}")
+        return wrong(f"names {answer.names}")
+    if missing := lacking(expected.told, told):
+        return wrong(f"nothing says {missing}")
     return Verdict(True, "answer", told.replace(str(path), path.name))
-
-
-def _of_error(error: Exception, path: Path, expected: Expected) -> Verdict:
-    message = str(error).replace(str(path), path.name)
-    first = message.splitlines()[0] if message else ""
-    if not isinstance(error, ValueError | RuntimeError) or "\n" in message or not 0 < len(message) <= _LONGEST:
-        return Verdict(False, "wrong", f"{type(error).__name__}: {first}")
-    if isinstance(expected, Right):
-        return Verdict(False, "wrong", f"refuses: {first}")
-    missing = [word for word in expected.words if word not in message]
-    if missing:
-        return Verdict(False, "wrong", f"the sentence lacks {', '.join(map(repr, missing))}: {first}")
-    return Verdict(True, "sentence", first)
 
 
 def _same(values: object, right: object) -> bool:

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import boundary_file_cases, boundary_process_cases, boundary_tree_cases
-from benchmarks.boundary_file_judge import Case, Expected, Sentence, Verdict, run
+from benchmarks.boundary_file_judge import Case, Expected, Sentence, run
 from benchmarks.tables import table
+from benchmarks.verdict import Verdict
 
 _SHOWN = 150  # characters of what is said
 

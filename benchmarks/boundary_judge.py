@@ -8,7 +8,6 @@ library is a traceback, however good its words. Everything else is wrong.
 from __future__ import annotations
 
 import traceback
-import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LONGEST = 400  # characters of a sentence
+from benchmarks.verdict import Verdict, asked, lacking, of_refusal, wrong
 
 
 class Found(NamedTuple):
@@ -49,54 +48,31 @@ class Expected(NamedTuple):
     warned: tuple[str, ...] = ()  # words that the warnings beside an answer must hold
 
 
-class Verdict(NamedTuple):
-    """Whether the case is met, by what, and the words."""
-
-    met: bool
-    kind: str  # answer, sentence, wrong
-    says: str
-
-
 def judged(call: Callable[[], Found], expected: Expected, packages: tuple[str, ...], *, one_line: bool = True) -> Verdict:
     """Run a case and judge it.
 
     :param packages: libraries whose refusals count as the library's own.
     :param one_line: whether a refusal is to be one line.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            found = call()
-        except Exception as error:
-            return _of_error(error, expected, packages, one_line)
-    said = " | ".join(str(warning.message) for warning in caught)
+    found, warned = asked(call)
+    if isinstance(found, Exception):
+        return _of_error(found, expected, packages, one_line)
+    said = " | ".join(warned)
     fault = _not_numbers(found)
     if fault is None and expected.check is None:
         fault = "an answer where a refusal is due"
     elif fault is None and expected.check is not None:
         fault = expected.check(found)
-    if fault is None and any(word not in said for word in expected.warned):
-        fault = "no warning says " + ", ".join(repr(word) for word in expected.warned if word not in said)
-    return Verdict(True, "answer", said) if fault is None else Verdict(False, "wrong", fault)
+    if fault is None and (missing := lacking(expected.warned, said)):
+        fault = f"no warning says {missing}"
+    return Verdict(True, "answer", said) if fault is None else wrong(fault)
 
 
 def _of_error(error: Exception, expected: Expected, packages: tuple[str, ...], one_line: bool) -> Verdict:
-    message = str(error).strip()
     place = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    first = message.splitlines()[0] if message else ""
-    clear = (
-        isinstance(error, ValueError | TypeError)
-        and 0 < len(first) <= _LONGEST
-        and any(map(place.is_relative_to, map(_folder, packages)))
-    )
-    if not clear or (one_line and "\n" in message):
-        return Verdict(False, "wrong", f"{type(error).__name__} from {place.name}: {first}")
-    if expected.refusal is None:
-        return Verdict(False, "wrong", f"refuses: {first}")
-    missing = [word for word in expected.refusal if word not in message]
-    if missing and one_line:
-        return Verdict(False, "wrong", f"the sentence lacks {', '.join(map(repr, missing))}: {first}")
-    return Verdict(True, "sentence", first)
+    clear = isinstance(error, ValueError | TypeError) and any(map(place.is_relative_to, map(_folder, packages)))
+    source = f"{type(error).__name__} from {place.name}"
+    return of_refusal(str(error).strip(), expected.refusal, clear=clear, source=source, one_line=one_line, by_words=one_line)
 
 
 def _folder(package: str) -> Path:
