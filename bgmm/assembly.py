@@ -70,6 +70,8 @@ class Question:
     def log_likelihood(self, draws: Draws) -> xr.Dataset:
         """The log likelihood of every row and draw: a group of the tree."""
         inputs, shape = self._evaluation(draws)
+        assert self.data.in_memory is not None
+        inputs = inputs._replace(log_volume=log_volume(self.data.in_memory, self.data.units))
         each_row = dataset({"x": log_likelihoods(inputs).reshape(*shape, -1)}, {"x": ["observation"]}, self.data.features)
         return with_labels(each_row, self.data.labels)
 
@@ -83,11 +85,9 @@ class Question:
         return asked is None and small and n_draws >= LEAST_LOO_DRAWS
 
     def _evaluation(self, draws: Draws) -> tuple[Evaluation, tuple[int, int]]:
-        """The mixtures with one axis of draws at the rows, and the numbers of chains and draws."""
+        """The mixtures with one axis of draws at the rows, without volumes, and the numbers of chains and draws."""
         flat, shape = _flat(draws.mixture)
-        values = self.data.in_memory
-        volumes = np.zeros(0) if values is None else log_volume(values, self.data.units)
-        return Evaluation(flat, self.rows, self.position, volumes, flat.components.needs_centres(self.rows.dtype)), shape
+        return Evaluation(flat, self.rows, self.position, np.zeros(0), flat.components.needs_centres(self.rows.dtype)), shape
 
     def about(self, settings: Engine, draws: Draws) -> dict:
         """How the tree was made."""

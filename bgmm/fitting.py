@@ -23,6 +23,7 @@ from bgmm.posterior.diagnose import Verdict, chains_verdict, verdict_entry
 from bgmm.program.declare import make_target
 from bgmm.program.family import DeclaredMixture
 from bgmm.program.target import Target
+from bgmm.tree.build import with_own_rows
 from bgmm.tree.read import with_about
 
 
@@ -107,7 +108,8 @@ def fit(
         if question.has_log_likelihood(log_likelihood, draws):
             with stage("log likelihood of each row"):
                 tree["log_likelihood"] = xr.DataTree(question.log_likelihood(draws))
-        tree = with_about(tree, warnings=said, **remembered)
+        del answer, question, target, rows, position, data  # the blocks of the rows go before their copy in the tree comes
+        tree = with_own_rows(with_about(tree, warnings=said, **remembered))
     for sentence in said:  # once the line of the progress is gone
         warnings.warn(sentence, stacklevel=4)
     return tree

@@ -40,7 +40,7 @@ class Data(NamedTuple):
     """The user's rows, and what is read off them once."""
 
     features: tuple[str, ...]
-    values: Float[np.ndarray, "n d"] | Stream  # all rows; weights of zero included
+    values: Float[np.ndarray, "n d"] | Stream  # all rows, weights of zero included; perhaps the user's own array
     weights: Float[np.ndarray, " n"] | None
     counted: Float[np.ndarray, "m d"]  # rows of weight above zero; of a stream, some of them
     n_counted: int
@@ -86,7 +86,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
         features, n, values = x.features, x.n_rows, x
         chunks, take = _checked_chunks(x), x.take
     else:
-        table = x if isinstance(x, Table) else as_table(x)
+        table = x if isinstance(x, Table) else as_table(x, copy=False)
         for note in () if table is x else table.notes:
             warnings.warn(note, stacklevel=5)
         features, n, values, labels = table.features, len(table.values), table.values, table.labels

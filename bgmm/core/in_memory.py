@@ -184,10 +184,11 @@ def in_memory(
     b = size or block_size(counts, d)
     blocks_of = -(-counts // b)
     first_place = np.concatenate([[0], np.cumsum(blocks_of)[:-1]]) * b
-    order = np.argsort(pattern_of, kind="stable")
-    rank_in_pattern = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-    position = np.empty(n, np.int64)
-    position[order] = first_place[pattern_of[order]] + rank_in_pattern
+    position = np.arange(n)
+    if len(counts) > 1:
+        order = np.argsort(pattern_of, kind="stable")
+        rank_in_pattern = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+        position[order] = first_place[pattern_of[order]] + rank_in_pattern
     n_filled = int(blocks_of.sum())
     devices = for_blocks(n_filled)
     n_needed = -(-padded_rows(n) // b) if len(counts) == 1 and size is None else n_filled

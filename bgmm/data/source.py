@@ -41,6 +41,7 @@ class Source(NamedTuple):
     labels: np.ndarray | None = None
     is_named: bool = True
     raw: Callable[[int], np.ndarray] | None = None  # the values of column j before they became float64
+    matrix: np.ndarray | None = None  # the values of all columns, where they came as float64, row after row
 
 
 def check_name(what: str, column: str) -> None:

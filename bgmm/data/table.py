@@ -69,13 +69,14 @@ def row_labels(x: Any) -> np.ndarray | None:
     return labels.astype(object) if len(labels) and all(isinstance(label, str) for label in labels) else None
 
 
-def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = True) -> Table:
+def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = True, copy: bool = True) -> Table:
     """The numeric columns of an array or DataFrame.
 
     :param x: array of shape (n, d), or (n,) for one feature; pandas or polars DataFrame; anything that NumPy converts to
         such an array. The features of an array are named x1, x2, ...
     :param columns: names of the columns to use; by default all numeric columns.
     :param fitting: whether the table is to be fitted, which needs at least two rows and a value in every column.
+    :param copy: False for values that share the memory of x where it is an array of float64, row after row.
     :raises ValueError: when the data cannot be used; the sentence says why and what to do.
     """
     import pandas as pd
@@ -91,7 +92,8 @@ def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = Tr
             raise ValueError(f"{type(x).__name__} needs pyarrow to be read: pip install 'bgmm[parquet]'") from error
     if isinstance(x, pd.Series):
         x = x.to_frame("x1" if x.name in (None, "") else x.name)
-    return _select(_frame("the table", x) if isinstance(x, pd.DataFrame) else _array("the table", x), columns, fitting)
+    source = _frame("the table", x) if isinstance(x, pd.DataFrame) else _array("the table", x)
+    return _select(source, columns, fitting, copy)
 
 
 def _is_foreign_frame(kind: type) -> bool:
@@ -133,7 +135,7 @@ def read_table(path: str | Path, columns: Iterable[Any] | None = None, *, fittin
     return _select(source, columns, fitting)
 
 
-def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Table:
+def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool, copy: bool = True) -> Table:
     """The wanted columns, or all numeric columns, with the checks that files and arrays share."""
     name, names, notes, kept = source.name, source.columns, list(source.notes), dict[str, np.ndarray]()
     if not names or source.n_rows == 0:
@@ -157,7 +159,8 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool) -> Tabl
         raise ValueError(f"{name} has no column of numbers: {notes[-1]}")
     for column, values in kept.items():
         _check_numbers(f"column {column!r} of {name}", column, values, fitting)
-    table = np.column_stack(list(kept.values()))
+    as_is = source.matrix if not copy and list(kept) == names else None
+    table = np.column_stack(list(kept.values())) if as_is is None else as_is
     empty = np.flatnonzero(np.isnan(table).all(axis=1))
     if empty.size:
         notes.append(f"rows without any value: {empty.size}, the first is row {empty[0] + 1}")
@@ -242,13 +245,16 @@ def _array(name: str, x: Any) -> Source:
         raise ValueError(f"{name} must be an array of shape (n, d), or (n,) for one feature, not {received}")
     array = array[:, None] if array.ndim == 1 else array
     names = [f"x{j + 1}" for j in range(array.shape[1])]
-    return Source(name, len(array), names, lambda j: _numbers(array[:, j]), is_named=False, raw=lambda j: array[:, j])
+    matrix = array if array.dtype == np.float64 and array.flags.c_contiguous else None  # sums depend on the order in memory
+    return Source(
+        name, len(array), names, lambda j: _numbers(array[:, j]), is_named=False, raw=lambda j: array[:, j], matrix=matrix
+    )
 
 
 def _numbers(values: np.ndarray) -> np.ndarray | Unusable:
     """The values of one column as float64, or why they are not numbers."""
     if values.dtype.kind in "iuf":
-        return values.astype(np.float64)
+        return values.astype(np.float64, copy=False)  # a table copies all columns at once
     if values.dtype.kind == "c":
         return Unusable("its values are complex; give real and imaginary parts as two columns", False)
     return column_of(list(values), _number, lambda i: f"row {i + 1}", _is_number_as_text)

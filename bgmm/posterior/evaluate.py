@@ -19,7 +19,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.gaussians import Gaussians
 from bgmm.core.in_memory import InMemory, in_memory, subsample
 from bgmm.core.rows import Rows
-from bgmm.core.scaling import Scaling
+from bgmm.core.scaling import Scaling, in_chunks
 from bgmm.data.table import Table, as_table, row_labels, unnamed
 from bgmm.tree.read import features_of, observed, observed_labels, parameters
 
@@ -110,7 +110,8 @@ def at_rows(mixture: Mixture, scaling: Scaling, x: Float[np.ndarray, "n d"], *, 
 
 def log_volume(x: Float[np.ndarray, "n d"], scaling: Scaling) -> Float[np.ndarray, " n"]:
     """For each row -sum_j log scale_j over its values: log densities in the user's units less those in standardised ones."""
-    return -((~np.isnan(x)) @ np.log(np.asarray(scaling.scale)))
+    log_scale = np.log(np.asarray(scaling.scale))
+    return -np.concatenate([~np.isnan(some) @ log_scale for some in in_chunks(x)] or [np.zeros(0)])
 
 
 def rows_like(tree: xr.DataTree, x) -> Float[np.ndarray, "n d"]:

@@ -66,9 +66,16 @@ def draws_groups(
 
 
 def observed_group(features: tuple[str, ...], x: np.ndarray, labels: np.ndarray | None = None) -> xr.Dataset:
-    """The rows (n, d), one variable for each feature, and their labels where they have any."""
+    """The rows (n, d), not copied: one variable for each feature, and their labels where they have any."""
     columns = {variable_of(name): ("observation", column) for name, column in zip(features, x.T, strict=True)}
     return with_labels(xr.Dataset(columns), labels)
+
+
+def with_own_rows(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with copies of its rows, which no longer change when the user's array does."""
+    if "observed_data" in tree.children:
+        tree["observed_data"] = xr.DataTree(tree["observed_data"].to_dataset().copy(deep=True))
+    return tree
 
 
 def with_labels(group: xr.Dataset, labels: np.ndarray | None) -> xr.Dataset:
