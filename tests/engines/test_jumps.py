@@ -134,7 +134,7 @@ def test_probabilities_of_all_partitions_sum_to_that_of_leaving_no_cluster_witho
         jumps.log_responsibilities(jnp.asarray(one), jnp.array(m), jnp.array(n)) for one, m in zip(r, clusters, strict=True)
     ]
     rho = np.array([0.3, 0.7])
-    landmarks = jumps.Landmarks(jnp.stack(log_r, axis=2), jnp.asarray(clusters), jnp.log(jnp.asarray(rho)))
+    landmarks = jumps.Landmarks(jnp.stack(log_r, axis=2).swapaxes(0, 1), jnp.asarray(clusters), jnp.log(jnp.asarray(rho)))
     log_q = jax.jit(lambda z, m: jumps.log_probability(landmarks, jnp.ones((1, n)), z[None], m))
     total = sum(np.exp(float(log_q(jnp.asarray(z), jnp.array(max(z) + 1)))) for z in partitions_of(n) if max(z) < size)
 

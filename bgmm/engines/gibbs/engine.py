@@ -13,11 +13,11 @@ from jaxtyping import Array, Int
 from bgmm.core import kernel
 from bgmm.core.checks import check_choice, check_count, check_flag, is_number
 from bgmm.core.components import Mixture
-from bgmm.core.devices import map_on_each
 from bgmm.core.gaussians import Linear
 from bgmm.core.in_memory import InMemory
 from bgmm.core.options import named_options
 from bgmm.core.progress import advance, is_shown, note, split_r_hat, stage
+from bgmm.core.threads import side_by_side
 from bgmm.engines.base import Draws, Enough
 from bgmm.engines.chains import ON_INTERRUPT, Chunks, sampled
 from bgmm.engines.gibbs.draws import describe
@@ -115,31 +115,26 @@ class Gibbs:
 
 
 @jax.jit
-def _advance(target, prior, states, tuning, inverse_temperatures, rates, keys, landmarks, sweeps, n_jumps, n_tries):
-    """As many draws of all chains as there are temperatures, each the last of some sweeps."""
+def _advance(target, prior, state, tuning, key, inverse_temperatures, rates, landmarks, sweeps, n_jumps, n_tries):
+    """As many draws of one chain as there are temperatures, each the last of some sweeps."""
 
-    def of_chain(chain):
-        state, tuning, key = chain
+    def draw(carry, inputs):
+        inverse_temperature, rate, key = inputs
 
-        def draw(carry, inputs):
-            inverse_temperature, rate, key = inputs
+        def one(i, carry):
+            state, tuning, _ = carry
+            key_sweep = jax.random.fold_in(key, i)
+            tried = landmarks, n_jumps, n_tries
+            return sweep(target, prior, state, tuning, inverse_temperature, rate, *tried, key=key_sweep)
 
-            def one(i, carry):
-                state, tuning, _ = carry
-                key_sweep = jax.random.fold_in(key, i)
-                tried = landmarks, n_jumps, n_tries
-                return sweep(target, prior, state, tuning, inverse_temperature, rate, *tried, key=key_sweep)
+        state, tuning = carry
+        shapes = jax.eval_shape(lambda: one(0, (state, tuning, None)))[2]
+        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+        state, tuning, record = jax.lax.fori_loop(0, sweeps, one, (state, tuning, nothing))
+        return (state, tuning), record
 
-            state, tuning = carry
-            shapes = jax.eval_shape(lambda: one(0, (state, tuning, None)))[2]
-            nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-            state, tuning, record = jax.lax.fori_loop(0, sweeps, one, (state, tuning, nothing))
-            return (state, tuning), record
-
-        inputs = (inverse_temperatures, rates, jax.random.split(key, rates.size))
-        return jax.lax.scan(draw, (state, tuning), inputs)
-
-    return map_on_each(of_chain, (states, tuning, keys))
+    inputs = (inverse_temperatures, rates, jax.random.split(key, rates.size))
+    return jax.lax.scan(draw, (state, tuning), inputs)
 
 
 class Chains:
@@ -152,15 +147,15 @@ class Chains:
         self._n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
         self._n_jumps = CONSTANTS.jumps if settings.jumps is None else settings.jumps
         self._landmarks, self._has_landmarks = none(target.rows.n_places, target.n_components), False
-        self._states = states
-        self._tuning = jax.tree.map(lambda a: jnp.stack([a] * len(states.k)), first_tuning(prior))
+        self._states = [jax.tree.map(lambda a: a[i], states) for i in range(len(states.k))]  # noqa: B023
+        self._tunings = [first_tuning(prior)] * len(self._states)
 
     def draw(self, n_warmup: int, n_draws: int, *, inverse_temperature: float = 1.0) -> Chunks:
         """Records with axes chain and draw, warm-up first, until ``n_warmup + n_draws`` have come.
 
         :param inverse_temperature: power to which the likelihood is raised after warm-up.
         """
-        size, n_chains, n_steps = CONSTANTS.chunk, len(self._states.k), n_warmup + n_draws
+        size, n_chains, n_steps = CONSTANTS.chunk, len(self._states), n_warmup + n_draws
         able = n_warmup and self._n_jumps and self._target.n_components > 1
         looks = {size * int(share * n_warmup / size) for share in CONSTANTS.looks} if able else set()
         warm = np.arange(n_steps) / max(n_warmup, 1) + (n_warmup == 0)
@@ -169,29 +164,23 @@ class Chains:
         rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
         shown: list[Record] = []
         recent: list[Record] = []  # at the full power of the likelihood
-        with stage(f"{n_chains} chains", total=n_steps, unit="draws"):
+        with stage(f"{n_chains} chains", total=n_steps, unit="draws"), side_by_side() as each:
             for done in range(0, n_steps, size):
                 if done in looks and recent:
                     self._look(recent)
                     recent = []
                 pad = (0, CONSTANTS.chunk - len(rates[done : done + size]))
-                of_draws = (jnp.asarray(np.pad(a[done : done + size], pad, mode="edge")) for a in (temperatures, rates))
+                of_draws = [np.pad(a[done : done + size], pad, mode="edge") for a in (temperatures, rates)]
                 self._key, key = jax.random.split(self._key)
-                # from the devices to the host: the first states are not spread, and another placement would compile anew
-                states, tuning = jax.device_get((self._states, self._tuning))
-                (self._states, self._tuning), chunk = _advance(
-                    self._target,
-                    self._prior,
-                    states,
-                    tuning,
-                    *of_draws,
-                    jax.random.split(key, n_chains),
-                    self._landmarks,
-                    self._sweeps,
-                    self._n_jumps if self._has_landmarks else 0,
-                    self._n_tries,
-                )
-                chunk = jax.device_get(chunk)
+                n_jumps = self._n_jumps if self._has_landmarks else 0
+                given = (*of_draws, self._landmarks, self._sweeps, n_jumps, self._n_tries)
+
+                def advanced(state, tuning, key):
+                    return jax.block_until_ready(_advance(self._target, self._prior, state, tuning, key, *given))  # noqa: B023
+
+                found = each(advanced, self._states, self._tunings, jax.random.split(key, n_chains))
+                self._states, self._tunings = ([carry[i] for carry, _ in found] for i in (0, 1))
+                chunk = jax.tree.map(lambda *records: np.stack(records), *(records for _, records in found))
                 if done < n_warmup and warm[done] >= CONSTANTS.annealed:
                     recent.append(chunk)
                 advance(min(size, n_steps - done))

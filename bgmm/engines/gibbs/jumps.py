@@ -35,6 +35,7 @@ class Constants:
     """Constants of the jumps."""
 
     largest: int = 8  # clusters of a landmark: a permanent takes 2^m m operations
+    few: int = 4  # clusters, for which a shorter program computes the permanent
     landmarks: int = 64
     numbers: int = 4_000_000  # responsibilities of all landmarks together: of more rows there are fewer landmarks
     astray: float = 0.1  # rows, expected, that a proposal assigns at random, so that no partition is almost impossible
@@ -47,7 +48,7 @@ _NEVER = -1e30  # log probability of a component that a landmark lacks; finite, 
 class Landmarks(NamedTuple):
     """Responsibilities of mixtures, padded to one number of components."""
 
-    log_r: Float[Array, "places l j"]
+    log_r: Float[Array, "l places j"]
     n_clusters: Int[Array, " j"]
     log_probability: Float[Array, " j"]  # with which each is picked
 
@@ -64,7 +65,7 @@ def none(n_places: int, m: int) -> Landmarks:
     """No landmarks, in the shape of those for so many places of rows and a model of ``m`` components."""
     size = min(CONSTANTS.largest, m)
     j = int(np.clip(CONSTANTS.numbers // (size * n_places), 1, CONSTANTS.landmarks))
-    return Landmarks(jnp.full((n_places, size, j), _NEVER), jnp.zeros(j, int), jnp.full(j, -jnp.inf))
+    return Landmarks(jnp.full((size, n_places, j), _NEVER), jnp.zeros(j, int), jnp.full(j, -jnp.inf))
 
 
 def log_responsibilities(r: Float[Array, "places l"], m: Int[Array, ""], n_rows: Array) -> Float[Array, "places l"]:
@@ -98,14 +99,17 @@ def assigned(
 ) -> Assigned:
     """Every row assigned by landmark j."""
     c, n_clusters, T = fixed.rows.weights, landmarks.n_clusters[j], one(fixed.reference.origin).statistics
-    assignments = jax.random.categorical(key, landmarks.log_r[:, :, j], axis=1).reshape(c.shape)
+    below = jnp.cumsum(jnp.exp(landmarks.log_r[:, :, j]), axis=0)
+    u = jax.random.uniform(key, below[-1].shape, below.dtype) * below[-1]
+    assignments = (below <= u[None]).sum(0).reshape(c.shape)  # the distribution function inverted
 
     def add(total, block):
         x, z, c = block
         return total + ((jnp.arange(len(total))[:, None] == z[None]) * c[None]) @ T(x).T, None
 
     p = jax.eval_shape(T, x[0]).shape[0]
-    statistics = jax.lax.scan(add, jnp.zeros((fixed.target.n_components, p)), (x, assignments, c))[0]
+    statistics = jax.lax.scan(add, jnp.zeros((len(below), p)), (x, assignments, c))[0]
+    statistics = jnp.zeros((fixed.target.n_components, p)).at[: len(statistics)].set(statistics)
     whole = (statistics[:, 0] > 0).sum() == n_clusters
     log_q = jax.lax.cond(whole, log_probability, lambda *_: jnp.array(jnp.inf), landmarks, c, assignments, n_clusters)
     return Assigned(assignments, statistics, log_q)
@@ -115,10 +119,16 @@ def log_probability(
     landmarks: Landmarks, c: Float[Array, "n_blocks b"], assignments: Int[Array, "n_blocks b"], m: Int[Array, ""]
 ) -> Float[Array, ""]:
     """log q of a partition into the first m components; minus infinity where no landmark has as many."""
-    size = landmarks.log_r.shape[1]
+    size, _, n = landmarks.log_r.shape
     cluster = jnp.where(c > 0, assignments, size).reshape(-1)  # sums of none are dropped
-    log_a = jax.ops.segment_sum(landmarks.log_r, cluster, num_segments=size)
-    log_q = jnp.where(m <= size, log_permanents(log_a, m), -jnp.inf)
+
+    def by_component(i, log_a):
+        return log_a.at[:, i].set(jax.ops.segment_sum(landmarks.log_r[i], cluster, num_segments=size))
+
+    log_a = jax.lax.fori_loop(0, jnp.minimum(m, size), by_component, jnp.zeros((size, size, n)))
+    few = min(size, CONSTANTS.few)
+    log_permanent = jax.lax.cond(m <= few, lambda: log_permanents(log_a[:few, :few], m), lambda: log_permanents(log_a, m))
+    log_q = jnp.where(m <= size, log_permanent, -jnp.inf)
     return logsumexp(jnp.where(landmarks.n_clusters == m, landmarks.log_probability + log_q, -jnp.inf))
 
 

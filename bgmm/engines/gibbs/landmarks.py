@@ -47,7 +47,7 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     key_few, key_seen, key_evidence = jax.random.split(key, 3)
     rng = numpy_generator(key_few)
     empty = none(target.rows.n_places, target.n_components)
-    _, size, n = empty.log_r.shape
+    size, _, n = empty.log_r.shape
     fitting = rng.permutation(np.flatnonzero(recent.occupied.sum(1) <= size))
     if not len(fitting):
         return empty
@@ -106,7 +106,7 @@ def _etas(seen: Seen, statistics: Float[Array, "j l p"]) -> Float[Array, "j l p"
 
 
 @jax.jit
-def _tables(target: Target, etas: Float[Array, "j l p"], n_clusters: Int[Array, " j"]) -> Float[Array, "places l j"]:
+def _tables(target: Target, etas: Float[Array, "j l p"], n_clusters: Int[Array, " j"]) -> Float[Array, "l places j"]:
     """Log responsibilities of the row in each place."""
     assert isinstance(target.rows, InMemory)
     assert target.structure is not None
@@ -116,7 +116,7 @@ def _tables(target: Target, etas: Float[Array, "j l p"], n_clusters: Int[Array, 
         r = kernel.responsibilities(Linear(eta, None, None, factor), rows)
         return log_responsibilities(r, m, (rows.weights > 0).sum())
 
-    return jnp.moveaxis(jax.lax.map(lambda both: of_landmark(*both), (etas, n_clusters)), 0, 2)
+    return jnp.transpose(jax.lax.map(lambda both: of_landmark(*both), (etas, n_clusters)))
 
 
 @jax.jit

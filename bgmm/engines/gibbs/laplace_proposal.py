@@ -23,7 +23,7 @@ class Constants:
     """Constants of the search for the mode."""
 
     moment_steps: int = 4  # towards the rows' mean and covariance, which are far from the prior's median
-    scoring_steps: int = 4  # of Fisher scoring towards the mode
+    scoring_steps: int = 2  # of Fisher scoring towards the mode, with the information of the first
     longest: float = 3.0  # step, in the prior's standard deviations
 
 
@@ -54,20 +54,25 @@ def laplace_proposal(fixed: Conditions, statistics: Float[Array, " p"]) -> Norma
     precision = 1 / jnp.square(prior.sd)
     of_rows = shrunk(fixed.reference, statistics)
 
-    def step(t, carry):
-        """One step, and the precision at the point that it starts from."""
-        z, _ = carry
+    def information(z: Float[Array, " q"]) -> tuple[Float[Array, "p q"], Float[Array, "q q"]]:
+        """J, and the Cholesky factor of the precision."""
         J = jax.jacfwd(lambda x: coordinates(target, x, h, z))(z)
-        M = jnp.linalg.cholesky(n * J.T @ J + jnp.diag(precision))
-        to_moments = n * J.T @ of_rows.whitened(component(target, z, h))[0] - precision * (z - prior.centre)
-        score = jax.grad(lambda z: log_density(fixed, z, statistics))(z)
-        dz = cho_solve((M, True), jnp.where(t < _CONSTANTS.moment_steps, to_moments, score))
+        return J, jnp.linalg.cholesky(n * J.T @ J + jnp.diag(precision))
+
+    def moved(z, M, slope):
+        dz = cho_solve((M, True), slope)
         longest = jnp.max(jnp.abs(dz) / prior.sd)
         dz = dz * jnp.minimum(1.0, _CONSTANTS.longest / jnp.maximum(longest, _CONSTANTS.longest))
-        moving = jnp.isfinite(dz).all() & (t < _CONSTANTS.moment_steps + _CONSTANTS.scoring_steps)
-        return jnp.where(moving, z + dz, z), M
+        return jnp.where(jnp.isfinite(dz).all(), z + dz, z)
 
-    start = (prior.centre, jnp.diag(jnp.sqrt(precision)))
-    z, M = jax.lax.fori_loop(0, _CONSTANTS.moment_steps + _CONSTANTS.scoring_steps + 1, step, start)
+    def to_moments(_, z):
+        J, M = information(z)
+        return moved(z, M, n * J.T @ of_rows.whitened(component(target, z, h))[0] - precision * (z - prior.centre))
+
+    z = jax.lax.fori_loop(0, _CONSTANTS.moment_steps, to_moments, prior.centre)
+    M = information(z)[1]
+    score = jax.grad(lambda z: log_density(fixed, z, statistics))
+    z = jax.lax.fori_loop(0, _CONSTANTS.scoring_steps, lambda _, z: moved(z, M, score(z)), z)
+    M = information(z)[1]
     good = jnp.isfinite(M).all()
-    return Normal(jnp.where(good, z, prior.centre), jnp.where(good, M, start[1]))
+    return Normal(jnp.where(good, z, prior.centre), jnp.where(good, M, jnp.diag(jnp.sqrt(precision))))

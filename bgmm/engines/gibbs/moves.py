@@ -30,6 +30,7 @@ class Constants:
     covariance_rate: float = 0.1  # that of what is shared, times the rate of step sizes: it takes more draws
     acceptance: float = 0.85  # that step sizes are adapted to
     edges: tuple[int, ...] = (3, 8, 32)  # sizes of components that share a step size: under 3 rows, 3-7, 8-31, more
+    few: int = 8  # components that hold rows, for which a shorter program is there
     at_once: int = 4  # components moved side by side: the time goes with how many hold rows, not with how many there may be
 
 
@@ -110,19 +111,26 @@ def move_shared(
     recentred = target.recentred is not None
     forms = jax.vmap(lambda z: target.centred_form(z, fixed.h))(jnp.where(occupied[:, None], z, z[0])) if recentred else None
 
-    def of_components(h):
+    def of_component(h, given):
         if recentred:
-            return jax.vmap(lambda form: target.at_centred_form(form, h).log_density)(forms)
-        return jax.vmap(lambda z, S: log_density(fixed._replace(h=h), z, S))(z, statistics)
+            return target.at_centred_form(given, h).log_density
+        return log_density(fixed._replace(h=h), *given)
 
-    def density(h):
-        return sum(target.log_shared(h)) + jnp.where(occupied, of_components(h), 0.0).sum()
+    length = {"n_steps": CONSTANTS.n_steps_recentred, "shortest": CONSTANTS.shortest_recentred} if recentred else {}
 
-    transition = partial(hmc.transition, density, fixed.h, step, hmc.linear(factor), key=key)
+    def by_first(size: int):
+        """The transition where no components but the first hold rows."""
+        of_first, given = jax.tree.map(lambda a: a[:size], (occupied, forms if recentred else (z, statistics)))
+
+        def density(h):
+            return sum(target.log_shared(h)) + jnp.where(of_first, jax.vmap(partial(of_component, h))(given), 0.0).sum()
+
+        return hmc.transition(density, fixed.h, step, hmc.linear(factor), key=key, **({"n_steps": CONSTANTS.n_steps} | length))
+
+    few = min(len(z), CONSTANTS.few)
+    h, acceptance = jax.lax.cond(occupied.sum() <= few, lambda: by_first(few), lambda: by_first(len(z)))
     if not recentred:
-        h, acceptance = transition(n_steps=CONSTANTS.n_steps)
         return h, z, acceptance
-    h, acceptance = transition(n_steps=CONSTANTS.n_steps_recentred, shortest=CONSTANTS.shortest_recentred)
     moved = occupied[:, None] & (h != fixed.h).any()
     return h, jnp.where(moved, jax.vmap(lambda form: target.at_centred_form(form, h).z)(forms), z), acceptance
 

@@ -1,0 +1,37 @@
+"""Calls of one compiled program side by side, so that the chains of a sampler use several cores.
+
+JAX runs a small program on one core, and what one thread has asked for in turn. The programs of several threads run at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+
+@contextmanager
+def side_by_side() -> Iterator[Callable[..., list[Any]]]:
+    """A map of a function over sequences, item after item the first time, when it may compile, and in threads from then on."""
+    # settings of JAX hold for the thread that makes them
+    double, device = jax.config.jax_enable_x64, jax.config.jax_default_device
+    compiled = False
+
+    def in_thread(function: Callable[..., Any], *items: Any) -> Any:
+        with jax.enable_x64(double), jax.default_device(device):
+            return function(*items)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+
+        def each(function: Callable[..., Any], *sequences: Any) -> list[Any]:
+            nonlocal compiled
+            if not compiled:
+                compiled = True
+                return list(map(function, *sequences))
+            return list(threads.map(lambda *items: in_thread(function, *items), *sequences))
+
+        yield each
