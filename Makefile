@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 demo: .venv/runtime; .venv/bin/bgmm demo
 # Tests compile much and run it briefly: LLVM's optimisations cost them more than they gain.
-test: .venv/dev; JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv/bin/python -m pytest -n 2 --dist loadfile
+test: .venv/dev; JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 calibration: .venv/dev; .venv/bin/python -m pytest -m slow
 lint: .venv/dev; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 notebooks: .venv/dev; .venv/bin/python notebooks/execute.py --check

@@ -15,10 +15,10 @@ from bgmm import models
 
 N_THREADS = 4
 ENGINES = [
-    bgmm.EM(n_starts=2),
-    bgmm.NUTS(n_draws=20, n_warmup=20, n_chains=2, n_starts=2),
+    bgmm.EM(),
+    bgmm.NUTS(n_draws=20, n_warmup=50, n_chains=2),
     bgmm.Gibbs(n_draws=5, n_warmup=5, n_chains=2),
-    bgmm.VI(n_draws=400, n_starts=2, guide=AutoNormal, guide_steps=20),
+    bgmm.VI(n_draws=400, guide=AutoNormal, guide_steps=20),
 ]
 
 

@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 import bgmm
 from bgmm import models
 
-ML = bgmm.EM(prior=False, n_starts=4)
+ML = bgmm.EM(prior=False)
 FAMILIES = {
     "full": models.Gaussian(),
     "tied": models.Gaussian(tied=True),
