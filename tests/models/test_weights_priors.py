@@ -239,7 +239,7 @@ class LogNormal:
     ids=["equal", "declining", "zipf"],
 )
 def test_priors_of_ones_own_are_fitted(weights, variables, faithful):
-    model, x = models.Mixture(weights), faithful.to_numpy()[:60]
+    model, x = models.Mixture(weights, models.Spherical()), faithful.to_numpy()[:60]
     counted = np.repeat([1.0, 0.0], [50, 10])
     tree = bgmm.fit(model, x, engine=bgmm.Gibbs(n_draws=20, n_warmup=20, n_chains=2, jumps=0), weights=counted)
     holds = {name for group in ("posterior", "sample_stats") for name in tree[group].data_vars}
