@@ -28,7 +28,10 @@ def found(tree) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("model", "engine"),
-    [(models.finite(3), "em"), (models.random_k(), bgmm.Gibbs(n_draws=100, n_warmup=100, n_chains=2, jumps=0))],
+    [
+        (models.finite(3), "em"),
+        (models.random_k(max_components=7), bgmm.Gibbs(n_draws=100, n_warmup=100, n_chains=2, jumps=0)),
+    ],
     ids=["em", "gibbs"],
 )
 @pytest.mark.filterwarnings("ignore:the chains do not agree")

@@ -18,7 +18,7 @@ from bgmm.assembly import check_draws_for_loo
 from tests.mixtures import Parameters as Mixture
 from tests.mixtures import log_density
 
-FAST = bgmm.EM(n_starts=1, prior=False)
+FAST = bgmm.EM(prior=False)
 
 
 def test_the_tree_is_in_the_users_units(faithful_tree, faithful):
@@ -47,7 +47,7 @@ def test_the_log_likelihood_is_that_of_the_draws(faithful_tree, faithful):
 
 
 def test_log_prior_and_log_likelihood_add_up_to_the_log_posterior_less_the_jacobian(faithful):
-    tree = bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(n_starts=2), seed=0)
+    tree = bgmm.fit(models.finite(2), faithful, engine="em", seed=0)
     log_volume = -len(faithful) * np.log(tree["constant_data"]["scale"]).sum()
     total = tree["log_prior"]["log_prior"] + bgmm.log_density(tree, faithful).sum() - log_volume
     np.testing.assert_allclose(total, tree["sample_stats"]["lp"], rtol=1e-9)
@@ -257,12 +257,10 @@ def test_settings_are_checked_where_they_are_made(make, says):
 
 def test_constant_and_collinear_columns_are_fitted_with_a_word(faithful):
     with pytest.warns(UserWarning, match="no variation in 'flat'"):
-        tree = bgmm.fit(models.finite(2), faithful[["waiting"]].assign(flat=7.0), engine=bgmm.EM(n_starts=1))
+        tree = bgmm.fit(models.finite(2), faithful[["waiting"]].assign(flat=7.0), engine="em")
     assert np.isfinite(tree["posterior"]["covariances"]).all()
     with pytest.warns(UserWarning, match="'eruption', 'seconds' are linear"):
-        bgmm.fit(
-            models.finite(2), faithful[["eruption"]].assign(seconds=lambda t: 60 * t["eruption"]), engine=bgmm.EM(n_starts=1)
-        )
+        bgmm.fit(models.finite(2), faithful[["eruption"]].assign(seconds=lambda t: 60 * t["eruption"]), engine="em")
 
 
 def test_a_users_program_on_rounded_data_is_told_that_it_has_no_floor(faithful):

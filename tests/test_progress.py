@@ -60,10 +60,10 @@ def fit(engine, x, **options):
 
 @pytest.fixture
 def x(rng):
-    return rng.normal([[-3.0], [3.0]], 1, (2, 40)).reshape(-1, 1)
+    return rng.normal([[-3.0], [3.0]], 1, (2, 30)).reshape(-1, 1)  # as many places as in the tests of chains and threads
 
 
-FEW = [bgmm.EM(), bgmm.NUTS(n_draws=60, n_warmup=60, n_chains=2), bgmm.Gibbs(n_draws=60, n_warmup=60, n_chains=2)]
+FEW = [bgmm.EM(), bgmm.NUTS(n_draws=60, n_warmup=50, n_chains=2), bgmm.Gibbs(n_draws=60, n_warmup=60, n_chains=2)]
 SAYS = {
     "EM": ["looking for modes from 10 starts"],
     "NUTS": ["looking for modes from 16 starts", "2 chains"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,7 @@ def rows_of(x, weights=None, **options) -> InMemory:
     return in_memory(x, weights, **options)[0]
 
 
+@partial(jax.jit, static_argnames="centred")
 def natural(mixture: Parameters, centred: bool = False) -> Linear:
     return mixture.mixture.natural(centred=centred)
 
@@ -45,7 +48,7 @@ def density_of(mixture: Linear, x, **options) -> np.ndarray:
     return np.asarray(places_of(mixture, rows))[position]
 
 
-moments = jax.vmap(Dense.moments)
+moments = jax.jit(jax.vmap(Dense.moments))
 
 
 @pytest.mark.parametrize("block_size", [1, 7, 50, 64, 100, 1000, None])

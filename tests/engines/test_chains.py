@@ -140,7 +140,7 @@ def test_a_fit_that_was_interrupted_says_so_in_a_warning_its_tree_and_its_summar
 def test_all_draws_are_taken_where_stopping_early_is_off(rng):
     x = rng.normal(size=(60, 1))
     for stop_early, n_draws in ((True, 250), (False, 300)):
-        settings = bgmm.NUTS(n_draws=300, n_warmup=100, n_starts=2, stop_early=stop_early)
+        settings = bgmm.NUTS(n_draws=300, n_warmup=100, stop_early=stop_early)
         assert bgmm.fit(models.finite(1), x, settings).posterior.sizes["draw"] == n_draws
 
 
@@ -155,12 +155,12 @@ def test_one_mode_is_for_nuts_and_several_or_open_numbers_are_for_gibbs(faithful
     monkeypatch.setattr(bgmm.NUTS, "run_from", run)
     one_mode = faithful.to_numpy()
     # two groups for three components: the third has several places
-    several = np.concatenate([rng.normal(size=(40, 1)), rng.normal(6, 1, size=(40, 1))])
+    several = np.concatenate([rng.normal(size=(30, 1)), rng.normal(6, 1, size=(30, 1))])
     for model, x, options, expected in (
         (models.finite(2), one_mode, {}, "NUTS"),
         (models.finite(3), several, {}, "Gibbs"),
-        (models.finite(3), several, {"weights": np.full(80, 2.0)}, "NUTS"),  # Gibbs assigns whole rows
-        (models.finite(3), several, {"start": several[[0, 40, 60]]}, "NUTS"),
+        (models.finite(3), several, {"weights": np.full(60, 2.0)}, "NUTS"),  # Gibbs assigns whole rows
+        (models.finite(3), several, {"start": several[[0, 30, 45]]}, "NUTS"),
         (models.sparse(3), one_mode, {}, "Gibbs"),
         (models.random_k(), one_mode, {}, "Gibbs"),
     ):

@@ -250,7 +250,10 @@ def test_gibbs_and_nuts_agree_where_components_share_a_scale(rng):
     """Two groups of 100 rows with sd 0.1: the scale's posterior is near 0.1, and its prior reaches from 0.07 to 1.9."""
     x = np.concatenate([rng.normal(-1, 0.1, 100), rng.normal(1, 0.1, 100)])
     model = models.Mixture(models.Dirichlet(2), Tied())
-    settings = bgmm.Gibbs(n_draws=500, n_warmup=200, split_merge=0, stop_early=False), bgmm.NUTS(n_draws=500, n_warmup=300)
+    settings = (
+        bgmm.Gibbs(n_draws=500, n_warmup=200, split_merge=0, jumps=0, stop_early=False),
+        bgmm.NUTS(n_draws=500, n_warmup=300),
+    )
     posteriors = [bgmm.fit(model, x, engine=engine, seed=1, standardise=False)["posterior"] for engine in settings]
     scales = [posterior["scales"][..., 0] for posterior in posteriors]
     for posterior, scale in zip(posteriors, scales, strict=True):

@@ -137,7 +137,7 @@ def test_canonical_variables_are_read_off_a_users_program(rng):
 
 
 def test_equal_seeds_give_equal_trees_and_other_seeds_others(faithful):
-    settings = bgmm.NUTS(n_draws=50, n_warmup=50, n_chains=2, n_starts=2)
+    settings = bgmm.NUTS(n_draws=50, n_warmup=50, n_chains=2)
     one, same, other = (bgmm.fit(models.finite(2), faithful, engine=settings, seed=s) for s in (4, 4, 5))
     assert one["posterior"].equals(same["posterior"])
     assert not one["posterior"]["means"].equals(other["posterior"]["means"])
@@ -146,5 +146,5 @@ def test_equal_seeds_give_equal_trees_and_other_seeds_others(faithful):
 def test_divergences_and_tree_depth_are_reported(faithful):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")  # divergences are told of as well
-        bgmm.fit(models.finite(2), faithful, engine=bgmm.NUTS(n_draws=20, n_warmup=20, n_starts=2, max_tree_depth=1), seed=0)
+        bgmm.fit(models.finite(2), faithful, engine=bgmm.NUTS(n_draws=20, n_warmup=20, max_tree_depth=1), seed=0)
     assert any("maximum tree depth" in str(warning.message) for warning in said)

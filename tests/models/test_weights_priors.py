@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations, product
 
 import jax
@@ -96,15 +97,23 @@ def partitions(n: int, prior: WeightsPrior) -> np.ndarray:
     return np.array([np.bincount(z, minlength=prior.size) for z in labels if max(z) < prior.size], float)
 
 
-def log_partition(prior: WeightsPrior, counts, k) -> np.ndarray:
+@partial(jax.jit, static_argnums=0)
+def log_partition(prior: WeightsPrior, counts, k) -> jax.Array:
     """Log probabilities, one a row of counts."""
-    return np.asarray(jax.vmap(lambda one: prior.log_partition(one, ALPHA, jnp.asarray(k)))(jnp.asarray(counts)))
+    return jax.vmap(lambda one: prior.log_partition(one, ALPHA, k))(counts)
 
 
+@partial(jax.jit, static_argnums=(0, 3))
 def draws(prior: WeightsPrior, counts, k, n: int) -> jax.Array:
     """Logarithms of weights given the counts."""
     keys = jax.random.split(jax.random.key(7), n)
-    return jax.vmap(lambda key: prior.draw_log_weights(jnp.asarray(counts), ALPHA, jnp.asarray(k), key=key))(keys)
+    return jax.vmap(lambda key: prior.draw_log_weights(counts, ALPHA, k, key=key))(keys)
+
+
+@partial(jax.jit, static_argnums=0)
+def log_density(prior: WeightsPrior, log_w, k) -> jax.Array:
+    """Log densities, one a row of logarithms of weights."""
+    return jax.vmap(lambda one: prior.log_density(one, ALPHA, k))(log_w)
 
 
 @every_prior
@@ -156,7 +165,7 @@ def test_weights_without_rows_are_drawn_from_the_density(prior):
     """For weights drawn from p, the mean of q(w) / p(w) is the integral of q: one, of q = Dirichlet(2, ..., 2)."""
     for k in numbers_of_components(prior)[-2:]:
         log_w = draws(prior, np.zeros(prior.size), k, 40_000)
-        log_p = jax.vmap(lambda one, k=k: prior.log_density(one, ALPHA, jnp.asarray(k)))(log_w)
+        log_p = log_density(prior, log_w, k)
         ratio = np.exp(np.asarray(gammaln(2.0 * k) + log_w[:, :k].sum(1) - log_p))
         assert abs(ratio.mean() - 1) < 4.5 * ratio.std() / np.sqrt(len(ratio)) + 1e-9
 
@@ -230,7 +239,7 @@ class LogNormal:
     ids=["equal", "declining", "zipf"],
 )
 def test_priors_of_ones_own_are_fitted(weights, variables, faithful):
-    model, x = models.Mixture(weights), faithful.to_numpy()[:60]
+    model, x = models.Mixture(weights, models.Spherical()), faithful.to_numpy()[:60]
     counted = np.repeat([1.0, 0.0], [50, 10])
     tree = bgmm.fit(model, x, engine=bgmm.Gibbs(n_draws=20, n_warmup=20, n_chains=2, jumps=0), weights=counted)
     holds = {name for group in ("posterior", "sample_stats") for name in tree[group].data_vars}

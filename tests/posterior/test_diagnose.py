@@ -15,7 +15,7 @@ from bgmm.tree.read import about, with_groups
 from tests.mixtures import random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
 
-SHORT = bgmm.NUTS(n_draws=100, n_warmup=100, n_chains=2, n_starts=2)  # 200 draws: under 400 effective ones
+SHORT = bgmm.NUTS(n_draws=100, n_warmup=50, n_chains=2)  # 200 draws: under 400 effective ones
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_the_remembered_verdict_is_read_back_unless_draws_were_left_out(faithful
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (bgmm.NUTS(n_draws=5, n_warmup=5, n_chains=2, n_starts=2), "2 chains of 5 draws are too short"),
-        (bgmm.NUTS(n_draws=200, n_warmup=50, n_chains=1, n_starts=2), "the chain is alone"),
+        (bgmm.NUTS(n_draws=5, n_warmup=50, n_chains=2), "2 chains of 5 draws are too short"),
+        (bgmm.NUTS(n_draws=200, n_warmup=50, n_chains=1), "the chain is alone"),
     ],
 )
 def test_runs_that_cannot_be_judged_are_said_to_be_so(faithful, settings, says):
@@ -65,7 +65,7 @@ def test_runs_that_cannot_be_judged_are_said_to_be_so(faithful, settings, says):
 
 
 def test_em_and_approximations_have_no_verdict_on_chains(faithful):
-    tree = bgmm.fit(models.finite(2), faithful, bgmm.EM(n_starts=2), seed=0)
+    tree = bgmm.fit(models.finite(2), faithful, "em", seed=0)
     assert "verdict" not in about(tree)
 
 

@@ -116,7 +116,10 @@ def move_shared(
             return target.at_centred_form(given, h).log_density
         return log_density(fixed._replace(h=h), *given)
 
-    length = {"n_steps": CONSTANTS.n_steps_recentred, "shortest": CONSTANTS.shortest_recentred} if recentred else {}
+    if recentred:
+        transition = partial(hmc.transition, n_steps=CONSTANTS.n_steps_recentred, shortest=CONSTANTS.shortest_recentred)
+    else:
+        transition = partial(hmc.transition, n_steps=CONSTANTS.n_steps)
 
     def by_first(size: int):
         """The transition where no components but the first hold rows."""
@@ -125,7 +128,7 @@ def move_shared(
         def density(h):
             return sum(target.log_shared(h)) + jnp.where(of_first, jax.vmap(partial(of_component, h))(given), 0.0).sum()
 
-        return hmc.transition(density, fixed.h, step, hmc.linear(factor), key=key, **({"n_steps": CONSTANTS.n_steps} | length))
+        return transition(density, fixed.h, step, hmc.linear(factor), key=key)
 
     few = min(len(z), CONSTANTS.few)
     h, acceptance = jax.lax.cond(occupied.sum() <= few, lambda: by_first(few), lambda: by_first(len(z)))
