@@ -5,6 +5,8 @@ Import it as ``from bgmm import models``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bgmm.core.options import named_options
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior, Geometric, NegativeBinomial, Poisson, Uniform
 from bgmm.models.diagonal import Diagonal
@@ -55,10 +57,10 @@ def finite(n_components: int, *, concentration: Concentration = 1.0, components:
     :param components: the family, such as ``models.Diagonal()`` or one of your own; by default ``models.Gaussian``.
     :param options: fields of ``Gaussian``, where no family is given.
     """
-    return Mixture(Dirichlet(n_components, concentration), _family(components, options))
+    return Mixture(Dirichlet(n_components, concentration), _family(Gaussian, components, options))
 
 
-@named_options(also=Gaussian)
+@named_options(also=Hierarchical)
 def random_k(
     count: CountPrior | None = None,
     *,
@@ -68,13 +70,17 @@ def random_k(
     components: Family | None = None,
     **options,
 ) -> Mixture:
-    """A mixture of an unknown number of components: a prior on K, and given K the same components as ``finite``.
+    """A mixture of an unknown number of components: a prior on K, and components that share what the data say they share.
 
-    The first four are those of ``RandomK``, the others as in ``finite``. By default K - 1 is BetaNegativeBinomial(1, 4, 3) and
-    the weights are Dirichlet(alpha / K) with alpha ~ F(6, 3), as in Fruehwirth-Schnatter, Malsiner-Walli and Gruen (2021).
+    The first four are those of ``RandomK``. By default K - 1 is BetaNegativeBinomial(1, 4, 3) and the weights are
+    Dirichlet(alpha / K) with alpha ~ F(6, 3), as in Fruehwirth-Schnatter, Malsiner-Walli and Gruen (2021).
 
     ``log_prior`` of its trees is that of K, alpha and what components share, so ``az.psense_summary`` tells how much answers
     depend on these priors, and not on those of the components and weights, whose number varies.
+
+    :param components: the family; by default ``models.Hierarchical``, because how many clusters there are depends on how alike
+        their covariances may be. ``models.Gaussian()`` has covariances that are independent a priori, as in ``finite``.
+    :param options: fields of ``Hierarchical``, where no family is given.
     """
     weights = RandomK(
         BetaNegativeBinomial() if count is None else count,
@@ -82,7 +88,7 @@ def random_k(
         dynamic,
         max_components,
     )
-    return Mixture(weights, _family(components, options))
+    return Mixture(weights, _family(Hierarchical, components, options))
 
 
 @named_options(also=Gaussian)
@@ -94,7 +100,7 @@ def sparse(
     Malsiner-Walli, Fruehwirth-Schnatter and Gruen (2016): the number of occupied components then tells the number of
     clusters. ``concentration=Gamma(10, 10 * n_components)`` is their prior for it. The others are as in ``finite``.
     """
-    return Mixture(Dirichlet(n_components, concentration), _family(components, options))
+    return Mixture(Dirichlet(n_components, concentration), _family(Gaussian, components, options))
 
 
 @named_options(also=Gaussian)
@@ -105,13 +111,13 @@ def dirichlet_process(
 
     The others are as in ``finite``.
     """
-    return Mixture(StickBreaking(n_components, concentration), _family(components, options))
+    return Mixture(StickBreaking(n_components, concentration), _family(Gaussian, components, options))
 
 
-def _family(components: Family | None, options: dict) -> Family:
-    """The family, or ``Gaussian`` with these options."""
+def _family(default: Callable[..., Family], components: Family | None, options: dict) -> Family:
+    """The family, or the default with these options."""
     if components is None:
-        return Gaussian(**options)
+        return default(**options)
     if options:
         name = next(iter(options))
         raise ValueError(f"{name} cannot be given beside components=; give options of a family to the family itself")

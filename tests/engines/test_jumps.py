@@ -17,7 +17,7 @@ from bgmm import models
 from bgmm.core.in_memory import in_memory
 from bgmm.engines.chains import after_warmup
 from bgmm.engines.gibbs import engine, jumps, modes
-from bgmm.engines.gibbs.engine import Chains, first_states
+from bgmm.engines.gibbs.engine import Chains, _advance, first_states
 from bgmm.engines.gibbs.modes import seen_under
 from bgmm.engines.gibbs.reference import summarise_prior
 from bgmm.program.declare import make_target
@@ -169,7 +169,9 @@ def test_a_fit_tells_of_its_jumps(rng):
     x = np.concatenate([rng.normal(-2, 1, (20, 1)), rng.normal(2, 1, (20, 1))])
     model = models.random_k(components=models.Gaussian(tied=True), max_components=2)
     settings = bgmm.Gibbs(n_draws=50, n_warmup=60, n_chains=2, sweeps_per_draw=1)
+    before = _advance._cache_size()
     assert 0.1 < float(bgmm.fit(model, x, settings)["sample_stats"]["jump_accepted"].mean()) <= 1.0
+    assert _advance._cache_size() == before + 1, "the sweep is compiled once, with landmarks and without"
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -37,7 +37,7 @@ class Constants:
     coolest: float = 0.05  # inverse temperature at the beginning of warm-up
     annealed: float = 0.5  # share of warm-up in which it rises to one
     sweeps: int = 5  # for each draw
-    tries: tuple[int, int] = (1, 2)  # splits and merges in each sweep, with a given number of components and an unknown one
+    tries: int = 1  # splits and merges in each sweep
     jumps: int = 1  # in each sweep
     looks: tuple[float, ...] = (0.75, 1.0)  # shares of warm-up after which landmarks for the jumps are sought
     chunk: int = 5  # draws between two updates of the progress bar
@@ -52,12 +52,11 @@ class Gibbs:
     """Settings of the Gibbs sampler.
 
     :param n_draws: kept from each chain, at most.
-    :param n_chains: independent chains, from different numbers of components, spread over the devices.
+    :param n_chains: independent chains, from different numbers of components, side by side in threads.
     :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
         are adapted; not kept.
     :param sweeps_per_draw: sweeps of which the last is kept; by default 5.
-    :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 2
-        where the number of components is unknown, else 1.
+    :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 1.
     :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
     :param jumps: changes of the whole partition that are tried in each sweep, by default one: the rows are assigned anew by a
@@ -67,9 +66,9 @@ class Gibbs:
         a warning, and the tree and its summary say so.
     """
 
-    n_draws: int = 2000
+    n_draws: int = 4000
     n_chains: int = 4
-    n_warmup: int = 300
+    n_warmup: int = 200
     sweeps_per_draw: int | None = None
     split_merge: int | None = None
     stop_early: bool = True
@@ -142,13 +141,13 @@ class Chains:
 
     def __init__(self, target: Target, prior: PriorSummary, settings: Gibbs, states: State, *, key: Array):
         self._target, self._prior, self._key = target, prior, key
-        bounded = target.weights_prior.size_is_bound
         self._sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps
-        self._n_tries = CONSTANTS.tries[bounded] if settings.split_merge is None else settings.split_merge
+        self._n_tries = CONSTANTS.tries if settings.split_merge is None else settings.split_merge
         self._n_jumps = CONSTANTS.jumps if settings.jumps is None else settings.jumps
         self._landmarks, self._has_landmarks = none(target.rows.n_places, target.n_components), False
+        states, tuning = jax.device_get((states, first_tuning(prior)))
         self._states = [jax.tree.map(lambda a: a[i], states) for i in range(len(states.k))]  # noqa: B023
-        self._tunings = [first_tuning(prior)] * len(self._states)
+        self._tunings = [tuning] * len(self._states)
 
     def draw(self, n_warmup: int, n_draws: int, *, inverse_temperature: float = 1.0) -> Chunks:
         """Records with axes chain and draw, warm-up first, until ``n_warmup + n_draws`` have come.
@@ -179,8 +178,10 @@ class Chains:
                     return jax.block_until_ready(_advance(self._target, self._prior, state, tuning, key, *given))  # noqa: B023
 
                 found = each(advanced, self._states, self._tunings, jax.random.split(key, n_chains))
-                self._states, self._tunings = ([carry[i] for carry, _ in found] for i in (0, 1))
-                chunk = jax.tree.map(lambda *records: np.stack(records), *(records for _, records in found))
+                # on the host, as the first states are: where arrays lie elsewhere, JAX compiles anew
+                carried, records = zip(*jax.device_get(found), strict=True)
+                self._states, self._tunings = ([pair[i] for pair in carried] for i in (0, 1))
+                chunk = jax.tree.map(lambda *parts: np.stack(parts), *records)
                 if done < n_warmup and warm[done] >= CONSTANTS.annealed:
                     recent.append(chunk)
                 advance(min(size, n_steps - done))

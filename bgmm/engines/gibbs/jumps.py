@@ -65,7 +65,7 @@ def none(n_places: int, m: int) -> Landmarks:
     """No landmarks, in the shape of those for so many places of rows and a model of ``m`` components."""
     size = min(CONSTANTS.largest, m)
     j = int(np.clip(CONSTANTS.numbers // (size * n_places), 1, CONSTANTS.landmarks))
-    return Landmarks(jnp.full((size, n_places, j), _NEVER), jnp.zeros(j, int), jnp.full(j, -jnp.inf))
+    return Landmarks(jnp.full((size, n_places, j), _NEVER, float), jnp.zeros(j, int), jnp.full(j, -jnp.inf, float))
 
 
 def log_responsibilities(r: Float[Array, "places l"], m: Int[Array, ""], n_rows: Array) -> Float[Array, "places l"]:
