@@ -71,7 +71,7 @@ def ours(components: object) -> Callable[[np.ndarray], tuple[np.ndarray, list[st
 
 def dirichlet_process(x: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """scikit-learn's clusters with weights that leave components empty."""
-    return BayesianGaussianMixture(10, n_init=5, max_iter=1000, random_state=0).fit_predict(_standardised(x)), []
+    return BayesianGaussianMixture(n_components=10, n_init=5, max_iter=1000, random_state=0).fit_predict(_standardised(x)), []
 
 
 def best_bic(x: np.ndarray) -> tuple[np.ndarray, list[str]]:

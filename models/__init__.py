@@ -5,8 +5,6 @@ Import it as ``from bgmm import models``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from bgmm.core.options import named_options
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior, Geometric, NegativeBinomial, Poisson, Uniform
 from bgmm.models.diagonal import Diagonal
@@ -114,7 +112,7 @@ def dirichlet_process(
     return Mixture(StickBreaking(n_components, concentration), _family(Gaussian, components, options))
 
 
-def _family(default: Callable[..., Family], components: Family | None, options: dict) -> Family:
+def _family(default: type[Gaussian] | type[Hierarchical], components: Family | None, options: dict) -> Family:
     """The family, or the default with these options."""
     if components is None:
         return default(**options)

@@ -311,7 +311,8 @@ def tree(faithful):
 
 
 def test_a_fit_answers_how_many_with_a_tree_that_arviz_takes_as_it_is(tree, faithful):
-    assert {"n_components", "n_occupied", "concentration"} == set(tree["posterior"].data_vars)
+    shared = {"shared_scales", "shape_spread"}
+    assert {"n_components", "n_occupied", "concentration", *shared} == set(tree["posterior"].data_vars)
     assert np.isfinite(az.summary(tree, round_to="none")["mean"].astype(float)).all()
     components = tree["components"]
     k, k_plus = (tree["posterior"][name] for name in ("n_components", "n_occupied"))
@@ -327,11 +328,19 @@ def test_a_fit_answers_how_many_with_a_tree_that_arviz_takes_as_it_is(tree, fait
     np.testing.assert_allclose(mean, faithful.mean(), rtol=0.03)
 
 
-def test_log_prior_of_an_unknown_number_is_that_of_the_sites_of_fixed_size_which_powers_scale(tree):
-    k, alpha = (tree["posterior"][name] for name in ("n_components", "concentration"))
-    log_p = np.asarray(jax.nn.log_softmax(models.random_k().weights.log_prior_k()))
-    expected = log_p[k.to_numpy() - 1] + stats.f(6, 3).logpdf(alpha)
+@pytest.mark.filterwarnings("ignore:the chains do not agree")
+def test_log_prior_of_an_unknown_number_is_that_of_the_sites_of_fixed_size(faithful):
+    settings = bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2, jumps=0)
+    tree = bgmm.fit(models.random_k(max_components=4), faithful.iloc[:, :1], settings, seed=0)  # of one feature, all are shown
+    names = ("n_components", "concentration", "shared_scales", "shape_spread")
+    k, alpha, a, b = (tree["posterior"][name].to_numpy() for name in names)
+    log_p = np.asarray(jax.nn.log_softmax(models.random_k(max_components=4).weights.log_prior_k()))
+    of_shared = stats.lognorm(1.0, scale=np.exp(-1)).logpdf(a[..., 0]) + stats.lognorm(0.7, scale=0.4).logpdf(b)
+    expected = log_p[k - 1] + stats.f(6, 3).logpdf(alpha) + of_shared
     np.testing.assert_allclose(tree["log_prior"]["log_prior"], expected, rtol=1e-9)
+
+
+def test_log_prior_of_an_unknown_number_is_scaled_by_powers(tree):
     sensitivity = az.psense(tree)
     assert float(sensitivity["n_occupied"]) < 1  # 2 and more where densities of a varying number of components are scaled
     assert float(sensitivity["n_occupied"]) < float(sensitivity["concentration"])  # which the rows inform through K+ alone
