@@ -68,7 +68,7 @@ class Gibbs:
 
     n_draws: int = 4000
     n_chains: int = 4
-    n_warmup: int = 200
+    n_warmup: int = 300
     sweeps_per_draw: int | None = None
     split_merge: int | None = None
     stop_early: bool = True
@@ -167,7 +167,6 @@ class Chains:
             for done in range(0, n_steps, size):
                 if done in looks and recent:
                     self._look(recent)
-                    recent = []
                 pad = (0, CONSTANTS.chunk - len(rates[done : done + size]))
                 of_draws = [np.pad(a[done : done + size], pad, mode="edge") for a in (temperatures, rates)]
                 self._key, key = jax.random.split(self._key)

@@ -48,9 +48,10 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     rng = numpy_generator(key_few)
     empty = none(target.rows.n_places, target.n_components)
     size, _, n = empty.log_r.shape
-    fitting = rng.permutation(np.flatnonzero(recent.occupied.sum(1) <= size))
+    fitting = np.flatnonzero(recent.occupied.sum(1) <= size)
     if not len(fitting):
         return empty
+    fitting = fitting[_varied(recent.occupied[fitting].sum(1), rng)]
     visited = jax.tree.map(lambda a: np.resize(a[fitting], (n, *a.shape[1:])), recent)
 
     likeliest = jax.tree.map(lambda a: a[np.argmax(recent.log_likelihood)], recent.state)
@@ -68,6 +69,15 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     log_r = _tables(target, jnp.asarray(eta), jnp.asarray(m))
     landmarks = Landmarks(log_r, jnp.asarray(m), jnp.asarray(np.where(m > 0, -np.log((m > 0).sum()), -np.inf)))
     return landmarks._replace(log_probability=_by_evidence(target, prior, visited.state, landmarks, key=key_evidence))
+
+
+def _varied(m: Int[np.ndarray, " s"], rng: np.random.Generator) -> Int[np.ndarray, " s"]:
+    """All places in a random order, in which a number that is found n times comes in proportion to the square root of n at first.
+
+    Rarer numbers of clusters need their landmarks too, and the more clusters, the more partitions there are.
+    """
+    p = 1 / np.sqrt(np.bincount(m))[m]
+    return rng.choice(len(m), len(m), replace=False, p=p / p.sum())
 
 
 def _by_evidence(target: Target, prior: PriorSummary, states: State, landmarks: Landmarks, *, key: Array) -> Float[Array, " j"]:
