@@ -51,7 +51,7 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     fitting = np.flatnonzero(recent.occupied.sum(1) <= size)
     if not len(fitting):
         return empty
-    fitting = fitting[_varied(recent.occupied[fitting].sum(1), rng)]
+    fitting = fitting[_varied(np.asarray(recent.occupied[fitting].sum(1)), rng)]
     visited = jax.tree.map(lambda a: np.resize(a[fitting], (n, *a.shape[1:])), recent)
 
     likeliest = jax.tree.map(lambda a: a[np.argmax(recent.log_likelihood)], recent.state)
@@ -72,7 +72,7 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
 
 
 def _varied(m: Int[np.ndarray, " s"], rng: np.random.Generator) -> Int[np.ndarray, " s"]:
-    """All places in a random order, in which a number that is found n times comes in proportion to the square root of n at first.
+    """All places in a random order, at the beginning of which a number that is found n times has a share that grows as sqrt(n).
 
     Rarer numbers of clusters need their landmarks too, and the more clusters, the more partitions there are.
     """
