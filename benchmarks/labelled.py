@@ -1,11 +1,11 @@
 """How many clusters and which, by default, on data sets whose classes are known.
 
-``python -m benchmarks.labelled FOLDER`` reads the CSV files named below from a folder and writes LABELLED.md:
+``python -m benchmarks.labelled FOLDER`` reads the CSV files named below from a folder and writes LABELLED.md, set after set:
 ``fit(random_k(), x)`` with its default settings, with independent covariances (``components=models.Gaussian()``), and of
 scikit-learn BayesianGaussianMixture (10 components, 5 starts) and GaussianMixture (the best BIC over its four families and 1 to
 9 components), both on standardised columns. "Index" is the adjusted Rand index of the clusters, in
 our case ``partition``, with the classes, which no method sees. The figures of mclust 6.0 (BIC over 14 families) are published
-ones. CPU seconds are those of a fit on one core, compilation with a kept cache included.
+ones. CPU seconds are those of a fit on all cores, compilation with a kept cache included.
 """
 
 from __future__ import annotations
@@ -116,10 +116,15 @@ def main() -> None:
         indices.append([*index, np.nan if published is None else published])
         lines.append([*line, "–" if published is None else f"{published:.3f}"])
         print(lines[-1], flush=True)
+        _write(arguments.only[: len(lines)], indices, lines)
+
+
+def _write(names: list[str], indices: list[list[float]], lines: list[list[str]]) -> None:
+    """The tables of the sets so far."""
     head = ["data"]
     for title, (_, columns) in CONTENDERS.items():
         head += [f"{title}: index", "clusters", *filter(None, columns), *(["CPU s"] if columns else [])]
-    with_mclust = np.array(indices)[[SETS[name][2] is not None for name in arguments.only]]
+    with_mclust = np.array(indices)[[SETS[name][2] is not None for name in names]]
     means = with_mclust.mean(0) if len(with_mclust) else np.full(len(CONTENDERS) + 1, np.nan)
     of = [*CONTENDERS, "mclust"]
     text = [

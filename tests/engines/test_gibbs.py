@@ -22,11 +22,11 @@ from bgmm.core import kernel
 from bgmm.core.dense import Dense
 from bgmm.core.in_memory import in_memory
 from bgmm.engines.chains import after_warmup
-from bgmm.engines.gibbs import jumps, partitions
+from bgmm.engines.gibbs import jumps, moves, partitions
 from bgmm.engines.gibbs import sweep as sweeps
 from bgmm.engines.gibbs.draws import describe
 from bgmm.engines.gibbs.engine import Chains, first_states
-from bgmm.engines.gibbs.reference import Conditions, summarise_prior
+from bgmm.engines.gibbs.reference import Conditions, conditions_at, one, summarise_prior
 from bgmm.engines.gibbs.sweep import State, first_tuning
 from bgmm.program.declare import make_target
 from bgmm.program.target import Target
@@ -185,6 +185,25 @@ def test_sweeps_that_alternate_with_new_data_leave_the_joint_distribution(joint)
 
 def test_without_the_likelihood_the_prior_of_everything_is_recovered(joint):
     assert largest_z(joint, 5000, inverse_temperature=0.0) < 4.0
+
+
+@pytest.mark.parametrize("family", [models.Hierarchical(), models.Gaussian(tied=True)], ids=["centred forms", "tied"])
+def test_what_is_shared_moves_the_same_where_only_the_first_components_are_looked_at(family, monkeypatch, rng):
+    x = rng.normal(size=(30, 2))
+    target = target_of(models.random_k(max_components=4, components=family), x)
+    prior = summarise_prior(target, key=jax.random.key(0))
+    fixed = conditions_at(target, prior, prior.shared, jnp.ones(()))
+    T = one(fixed.reference.origin).statistics
+    parts = jnp.stack([T(jnp.asarray(part).T).sum(1) for part in (x[:18], x[18:])])
+    statistics = jnp.zeros((4, parts.shape[1])).at[:2].set(parts)
+    z = prior.centre + 0.3 * prior.sd * jnp.asarray(rng.normal(size=(4, len(prior.sd))))
+    found = []
+    for few in (2, 4):
+        monkeypatch.setattr(moves, "CONSTANTS", replace(moves.CONSTANTS, few=few))
+        factor = jnp.diag(prior.shared_sd)
+        found.append(moves.move_shared(fixed, z, statistics, factor, jnp.array(0.01), key=jax.random.key(1)))
+    assert float(jnp.abs(found[0][0] - prior.shared).max()) > 0, "the move is accepted"
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9), *found)
 
 
 def _shared_without_likelihood(monkeypatch):
