@@ -1,11 +1,12 @@
 """How many clusters and which, by default, on data sets whose classes are known.
 
-``python -m benchmarks.labelled FOLDER`` reads the CSV files named below from a folder and writes LABELLED.md, set after set:
-``fit(random_k(), x)`` with its default settings, with independent covariances (``components=models.Gaussian()``), and of
-scikit-learn BayesianGaussianMixture (10 components, 5 starts) and GaussianMixture (the best BIC over its four families and 1 to
-9 components), both on standardised columns. "Index" is the adjusted Rand index of the clusters, in
-our case ``partition``, with the classes, which no method sees. The figures of mclust 6.0 (BIC over 14 families) are published
-ones. CPU seconds are those of a fit on all cores, compilation with a kept cache included.
+``python -m benchmarks.labelled FOLDER`` reads the CSV files named below from a folder and writes LABELLED.md, set after
+set: the clusters of ``fit(random_k(), x)`` by default, of the same with independent covariances
+(``components=models.Gaussian()``), of scikit-learn's BayesianGaussianMixture (10 components, 5 starts) and of its
+GaussianMixture (the best BIC over its four families and 1 to 9 components), these two on standardised columns. "Index" is the
+adjusted Rand index of the clusters, in our case those of ``partition``, with the classes, which no method sees. The figures of
+mclust 6.0 (BIC over 14 families) are published ones. CPU seconds are those of a fit on all cores, compilation with a kept cache
+included.
 """
 
 from __future__ import annotations

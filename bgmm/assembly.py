@@ -79,8 +79,9 @@ class Question:
         """Whether the tree is to hold the log likelihood of every row."""
         n_draws = int(np.prod(np.shape(draws.mixture.log_weights)[:2]))
         if asked:
-            check_draws_for_loo(n_draws)
-            return True
+            if not draws.interrupted:  # then the draws would be lost
+                check_draws_for_loo(n_draws)
+            return n_draws >= LEAST_LOO_DRAWS
         small = self.data.in_memory is not None and n_draws <= _LARGE / len(self.data.in_memory)
         return asked is None and small and n_draws >= LEAST_LOO_DRAWS
 
@@ -111,7 +112,7 @@ class Question:
         )
 
 
-def check_draws_for_loo(n_draws: int) -> None:
+def check_draws_for_loo(n_draws: float) -> None:
     """Require as many draws as leave-one-out cross-validation needs, where the log likelihood of each row is asked for."""
     if n_draws < LEAST_LOO_DRAWS:
         raise ValueError(

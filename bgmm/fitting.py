@@ -83,8 +83,8 @@ def fit(
             data = read_data(model, x, weights)
         if log_likelihood and data.in_memory is None:
             raise ValueError("log_likelihood=True needs the rows in memory, and here they are streamed; leave it out")
-        if log_likelihood and isinstance(settings, EM):
-            check_draws_for_loo(1)  # before a long fit; of other settings it is known after it
+        if log_likelihood:  # before a long fit, where the settings say how many draws it gives
+            check_draws_for_loo(1 if isinstance(settings, EM) else _most_draws(settings))
         with stage("reading the model"):
             rows, position = data.rows(dtype)
             target = declared_target(model, data, rows, standardise)
@@ -108,6 +108,8 @@ def fit(
         if question.has_log_likelihood(log_likelihood, draws):
             with stage("log likelihood of each row"):
                 tree["log_likelihood"] = xr.DataTree(question.log_likelihood(draws))
+        elif log_likelihood:
+            said.append("the tree has no log_likelihood, for which these are too few draws")
         del answer, question, target, rows, position, data  # the blocks of the rows go before their copy in the tree comes
         tree = with_own_rows(with_about(tree, warnings=said, **remembered))
     for sentence in said:  # once the line of the progress is gone
@@ -138,6 +140,11 @@ class _Answer:
         """Whether the chains agree and have enough effective draws, so that the sampler may stop."""
         self.take(draws)
         return self.verdict is not None and self.verdict.failure is None
+
+
+def _most_draws(settings: Engine) -> float:
+    """How many draws an engine gives at most; infinite where it does not say."""
+    return getattr(settings, "n_draws", np.inf) * getattr(settings, "n_chains", 1)
 
 
 def _settings(engine: str | Engine) -> Engine:

@@ -153,7 +153,7 @@ def _observation_weights(weights, n: int) -> Float[np.ndarray, " n"] | None:
     if weights is None:
         return None
     try:
-        c = np.asarray(weights, np.float64)
+        c = np.array(weights, np.float64)  # a copy: the tree keeps it
     except (TypeError, ValueError):
         raise ValueError(f"weights must be one number for each of the {n} rows") from None
     if c.shape != (n,):

@@ -58,7 +58,7 @@ def finite(n_components: int, *, concentration: Concentration = 1.0, components:
     return Mixture(Dirichlet(n_components, concentration), _family(Gaussian, components, options))
 
 
-@named_options(also=Hierarchical)
+@named_options(also=Hierarchical, places={"tied": "write models.random_k(components=models.Gaussian(tied=True))"})
 def random_k(
     count: CountPrior | None = None,
     *,

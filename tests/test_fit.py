@@ -140,6 +140,8 @@ def test_of_fewer_draws_than_loo_needs_there_is_no_log_likelihood(faithful):
             bgmm.fit(models.finite(2), faithful, engine, log_likelihood=True)
     with pytest.raises(ValueError, match="this fit gives 20"):
         check_draws_for_loo(20)
+    with pytest.raises(ValueError, match="this fit gives 10;"):  # before it samples
+        bgmm.fit(models.finite(2), faithful, bgmm.NUTS(n_draws=5, n_chains=2), log_likelihood=True)
     check_draws_for_loo(21)
 
 

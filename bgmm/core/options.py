@@ -83,7 +83,7 @@ _PLACE: Mapping[str, str] = {
     "tied": "write models.finite(3, tied=True)",
     "recording_step": "write models.finite(3, recording_step=0.1)",
     "components": "write models.finite(3, components=models.Diagonal())",
-    "n_jobs": "leave it out, for chains and restarts already run side by side on all devices that JAX has",
+    "n_jobs": "leave it out, for chains and restarts already run side by side",
     "progress": "write bgmm.fit(model, x, progress=False)",
 }
 _SAME_PLACE = {

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from threading import Thread
 
@@ -19,7 +20,8 @@ from bgmm.core.program_cache import kept_programs
 
 _computed_in: list[int] = []  # the process that first computed; a fork of it inherits this entry, but not the threads of JAX
 _IMPORTED_IN = os.getpid()  # in a fork of this process, JAX may have computed without bgmm
-_PATIENCE = 20.0  # seconds for a program of one addition, which takes some hundredths even with the start of a device
+_SPAWNED = "--multiprocessing-fork" in sys.orig_argv  # how multiprocessing starts an interpreter that inherits nothing
+_PATIENCE = 20.0  # seconds for a program of one addition
 
 
 def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
@@ -42,8 +44,10 @@ def _refuse_fork() -> None:
     process = os.getpid()
     if process in _computed_in:
         return
-    is_child = process != _IMPORTED_IN or multiprocessing.parent_process() is not None
-    if _computed_in or (is_child and not _jax_computes()):
+    is_child = process != _IMPORTED_IN or (multiprocessing.parent_process() is not None and not _SPAWNED)
+    inherited = any(other != process for other in _computed_in)  # another thread may have noted this process meanwhile
+    if inherited or (is_child and not _jax_computes()):
+        _computed_in.append(os.getppid())  # the next call need not try again
         raise RuntimeError(
             "this process was forked after JAX had computed in its parent, and JAX would wait for ever in it; start processes "
             "by multiprocessing.get_context('spawn'), or run fits in threads (ThreadPoolExecutor, joblib's prefer='threads')"

@@ -6,6 +6,7 @@ JAX runs a small program on one core, and what one thread has asked for in turn.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ import jax
 
 @contextmanager
 def side_by_side() -> Iterator[Callable[..., list[Any]]]:
-    """A map of a function over sequences, item after item the first time, when it may compile, and in threads from then on."""
-    # settings of JAX hold for the thread that makes them
+    """A map of a function over sequences, item after item the first time, when it may compile, and in threads from then on.
+
+    Threads have the caller's precision and default device, and no other setting that JAX keeps for a thread.
+    """
+    # settings of JAX hold for the thread that makes them; these two decide what is computed, and where
     double, device = jax.config.jax_enable_x64, jax.config.jax_default_device
     compiled = False
 
@@ -29,7 +33,7 @@ def side_by_side() -> Iterator[Callable[..., list[Any]]]:
 
         def each(function: Callable[..., Any], *sequences: Any) -> list[Any]:
             nonlocal compiled
-            if not compiled:
+            if not compiled or not threading.main_thread().is_alive():  # without it no thread can be started
                 compiled = True
                 return list(map(function, *sequences))
             return list(threads.map(lambda *items: in_thread(function, *items), *sequences))

@@ -64,7 +64,7 @@ def labels_rows(column: str, place: int, values: np.ndarray) -> str | None:
     unnamed = column.startswith("Unnamed: 0") and place == 0  # the name that pandas gives to a first column without one
     if not unnamed and not (_LABELS.fullmatch(column) or _LABELS.fullmatch(column.lower())):
         return None
-    keep = "to use it, give it another name, or list the columns (--columns of the command)"
+    keep = "to use it, give it another name, or, of a file, list the columns (--columns of the command)"
     if counts_rows(values):
         return f"it only counts the rows; {keep}"
     if not np.array_equal(values, np.floor(values)):

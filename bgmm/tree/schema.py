@@ -10,7 +10,7 @@ sample_stats what the engine reports, always ``lp``, ``n_occupied`` and ``occupi
              ``bic`` and ``icl``
 log_prior    ``log_prior``, the log prior density of all sites, unless the engine ignores the priors; where the number of
              components is random, of that number, the concentration and what components share alone, since only
-             priors of a fixed size can be scaled by a power (``az.psense``). The number and the concentration then follow
+             priors of a fixed size can be scaled by a power (``az.psense``). The number and the concentration depend on
              their own priors in all data, which ``az.psense_summary`` calls a conflict; ask it about ``n_occupied``
 observed_data  one variable for each feature, of the name that ``variable_of`` gives, unless the rows are streamed
 constant_data  what the fit took as given: the scaling, the recording step, the prior of the number of components, and that of

@@ -185,7 +185,8 @@ def test_a_column_of_ids_is_skipped_with_a_note_unless_asked_for(name, labels):
     table = as_table(frame)
     assert_table(table, [[1.5], [2.5], [3.5]], "a")
     assert f"skipped column {name!r}" in table.notes[0]
-    assert table.notes[0].endswith("; to use it, give it another name, or list the columns (--columns of the command)")
+    to_use = "to use it, give it another name, or, of a file, list the columns (--columns of the command)"
+    assert table.notes[0].endswith(f"; {to_use}")
     assert as_table(frame, ["a", name]).features == ("a", name)
     assert_table(as_table(frame.rename(columns={name: "dose"})), np.column_stack([frame["a"], labels]), ["a", "dose"])
 

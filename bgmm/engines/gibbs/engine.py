@@ -102,7 +102,7 @@ class Gibbs:
     def run(self, target: Target, *, key: Array, start: Mixture | None = None, enough: Enough | None = None) -> Draws:
         """At most ``n_chains`` x ``n_draws`` draws of the posterior."""
         assert isinstance(target.rows, InMemory)
-        # The chains are spread instead of the rows; statistics about the origin need double precision.
+        # The rows are not spread: chains run side by side on one device. Statistics about the origin need double precision.
         target = replace(target, rows=target.rows.on_one_device().in_double())
         key_prior, key_start, key_run = jax.random.split(key, 3)
         with stage("first states of the chains"):
