@@ -26,7 +26,7 @@ from bgmm.program.target import Target
 
 ALPHA = 1.5
 ROWS = 10 + 3 * np.array([[-1.31], [-0.92], [-1.13], [-1.02], [1.23], [0.84], [1.08], [1.37]])
-OPTIONS = {"concentration": ALPHA, "recording_step": 0.0}
+OPTIONS = {"concentration": ALPHA, "components": models.Gaussian(recording_step=0.0)}
 
 
 def log_marginals(x: np.ndarray) -> np.ndarray:
