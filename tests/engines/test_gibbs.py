@@ -347,7 +347,7 @@ def test_a_fit_answers_how_many_with_a_tree_that_arviz_takes_as_it_is(tree, fait
     np.testing.assert_allclose(mean, faithful.mean(), rtol=0.03)
 
 
-@pytest.mark.filterwarnings("ignore:the chains do not agree")
+@pytest.mark.filterwarnings("ignore:the chains do not agree", "ignore:in .* of the draws all 4 components hold rows")
 def test_log_prior_of_an_unknown_number_is_that_of_the_sites_of_fixed_size(faithful):
     settings = bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2, jumps=0)
     tree = bgmm.fit(models.random_k(max_components=4), faithful.iloc[:, :1], settings, seed=0)  # of one feature, all are shown
