@@ -134,6 +134,12 @@ def assignments(natural: Natural, rows: Rows, *, key: Array) -> Int[Array, " pla
     return _log_joint(natural, rows, _draw, key=key)
 
 
+def draw_from(below: Float[Array, "k b"], *, key: Array) -> Int[Array, " b"]:
+    """One draw for each row by inversion of its distribution function, given as cumulative masses of any total."""
+    u = jax.random.uniform(key, below[-1].shape, below.dtype) * below[-1]
+    return (below <= u[None]).sum(0)
+
+
 class CompleteData(NamedTuple):
     """A component for the row in each place, its missing values, and the sufficient statistics of each component."""
 
@@ -161,8 +167,7 @@ def draw_complete_data(natural: Linear, rows: InMemory, *, key: Array) -> Comple
         logits, x = _of_block(naturals, rows, block).log_joint(block.x), block.x
         top = logits.max(axis=0)
         below = jnp.cumsum(jnp.exp(logits - top[None]), axis=0)
-        u = jax.random.uniform(key_z, top.shape, top.dtype) * below[-1]
-        z = (below <= u[None]).sum(0)  # the distribution function inverted
+        z = draw_from(below, key=key_z)
         assigned = (jnp.arange(below.shape[0])[:, None] == z[None]).astype(x.dtype)
         if conditionals is not None:
             conditional = jax.tree.map(lambda a: a[block.pattern], conditionals)

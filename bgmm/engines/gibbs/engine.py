@@ -114,7 +114,7 @@ class Gibbs:
 
 
 @jax.jit
-def _advance(target, prior, state, tuning, key, inverse_temperatures, rates, landmarks, sweeps, n_jumps, n_tries):
+def _advance(target, prior, carried, key, inverse_temperatures, rates, landmarks, sweeps, n_jumps, n_tries):
     """As many draws of one chain as there are temperatures, each the last of some sweeps."""
 
     def draw(carry, inputs):
@@ -133,7 +133,7 @@ def _advance(target, prior, state, tuning, key, inverse_temperatures, rates, lan
         return (state, tuning), record
 
     inputs = (inverse_temperatures, rates, jax.random.split(key, rates.size))
-    return jax.lax.scan(draw, (state, tuning), inputs)
+    return jax.lax.scan(draw, carried, inputs)
 
 
 class Chains:
@@ -146,15 +146,14 @@ class Chains:
         self._n_jumps = CONSTANTS.jumps if settings.jumps is None else settings.jumps
         self._landmarks, self._has_landmarks = none(target.rows.n_places, target.n_components), False
         states, tuning = jax.device_get((states, first_tuning(prior)))
-        self._states = [jax.tree.map(lambda a: a[i], states) for i in range(len(states.k))]  # noqa: B023
-        self._tunings = [tuning] * len(self._states)
+        self._carried = [(jax.tree.map(lambda a: a[i], states), tuning) for i in range(len(states.k))]  # noqa: B023
 
     def draw(self, n_warmup: int, n_draws: int, *, inverse_temperature: float = 1.0) -> Chunks:
         """Records with axes chain and draw, warm-up first, until ``n_warmup + n_draws`` have come.
 
         :param inverse_temperature: power to which the likelihood is raised after warm-up.
         """
-        size, n_chains, n_steps = CONSTANTS.chunk, len(self._states), n_warmup + n_draws
+        size, n_chains, n_steps = CONSTANTS.chunk, len(self._carried), n_warmup + n_draws
         able = n_warmup and self._n_jumps and self._target.n_components > 1
         looks = {size * int(share * n_warmup / size) for share in CONSTANTS.looks} if able else set()
         warm = np.arange(n_steps) / max(n_warmup, 1) + (n_warmup == 0)
@@ -173,14 +172,13 @@ class Chains:
                 n_jumps = self._n_jumps if self._has_landmarks else 0
                 given = (*of_draws, self._landmarks, self._sweeps, n_jumps, self._n_tries)
 
-                def advanced(state, tuning, key):
-                    return jax.block_until_ready(_advance(self._target, self._prior, state, tuning, key, *given))  # noqa: B023
+                def advanced(carried, key):
+                    # on the host, as the first states are: where arrays lie elsewhere, JAX compiles anew
+                    return jax.device_get(_advance(self._target, self._prior, carried, key, *given))  # noqa: B023
 
-                found = each(advanced, self._states, self._tunings, jax.random.split(key, n_chains))
-                # on the host, as the first states are: where arrays lie elsewhere, JAX compiles anew
-                carried, records = zip(*jax.device_get(found), strict=True)
-                self._states, self._tunings = ([pair[i] for pair in carried] for i in (0, 1))
-                chunk = jax.tree.map(lambda *parts: np.stack(parts), *records)
+                found = each(advanced, self._carried, jax.random.split(key, n_chains))
+                self._carried = [carried for carried, _ in found]
+                chunk = jax.tree.map(lambda *parts: np.stack(parts), *(records for _, records in found))
                 if done < n_warmup and warm[done] >= CONSTANTS.annealed:
                     recent.append(chunk)
                 advance(min(size, n_steps - done))

@@ -25,7 +25,8 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int
 
-from bgmm.engines.gibbs.partitions import Partition, Proposal
+from bgmm.core import kernel
+from bgmm.engines.gibbs.partitions import Partition, Proposal, by_first
 from bgmm.engines.gibbs.reference import Conditions, one
 from bgmm.engines.gibbs.telescope import log_joint
 
@@ -100,8 +101,7 @@ def assigned(
     """Every row assigned by landmark j."""
     c, n_clusters, T = fixed.rows.weights, landmarks.n_clusters[j], one(fixed.reference.origin).statistics
     below = jnp.cumsum(jnp.exp(landmarks.log_r[:, :, j]), axis=0)
-    u = jax.random.uniform(key, below[-1].shape, below.dtype) * below[-1]
-    assignments = (below <= u[None]).sum(0).reshape(c.shape)  # the distribution function inverted
+    assignments = kernel.draw_from(below, key=key).reshape(c.shape)
 
     def add(total, block):
         x, z, c = block
@@ -126,8 +126,7 @@ def log_probability(
         return log_a.at[:, i].set(jax.ops.segment_sum(landmarks.log_r[i], cluster, num_segments=size))
 
     log_a = jax.lax.fori_loop(0, jnp.minimum(m, size), by_component, jnp.zeros((size, size, n)))
-    few = min(size, CONSTANTS.few)
-    log_permanent = jax.lax.cond(m <= few, lambda: log_permanents(log_a[:few, :few], m), lambda: log_permanents(log_a, m))
+    log_permanent = by_first(m, CONSTANTS.few, size, lambda first: log_permanents(log_a[:first, :first], m))
     log_q = jnp.where(m <= size, log_permanent, -jnp.inf)
     return logsumexp(jnp.where(landmarks.n_clusters == m, landmarks.log_probability + log_q, -jnp.inf))
 

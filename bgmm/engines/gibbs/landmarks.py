@@ -48,10 +48,11 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     rng = numpy_generator(key_few)
     empty = none(target.rows.n_places, target.n_components)
     size, _, n = empty.log_r.shape
-    fitting = np.flatnonzero(recent.occupied.sum(1) <= size)
+    n_clusters = np.asarray(recent.occupied).sum(1)
+    fitting = np.flatnonzero(n_clusters <= size)
     if not len(fitting):
         return empty
-    fitting = fitting[_varied(np.asarray(recent.occupied[fitting].sum(1)), rng)]
+    fitting = fitting[_varied(n_clusters[fitting], rng)]
     visited = jax.tree.map(lambda a: np.resize(a[fitting], (n, *a.shape[1:])), recent)
 
     likeliest = jax.tree.map(lambda a: a[np.argmax(recent.log_likelihood)], recent.state)

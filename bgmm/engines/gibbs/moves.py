@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from bgmm.core import hmc
+from bgmm.engines.gibbs.partitions import by_first
 from bgmm.engines.gibbs.reference import Conditions, log_density, one, shrunk
 
 
@@ -121,17 +122,16 @@ def move_shared(
     else:
         transition = partial(hmc.transition, n_steps=CONSTANTS.n_steps)
 
-    def by_first(size: int):
+    def of_first(size: int):
         """The transition where no components but the first hold rows."""
-        of_first, given = jax.tree.map(lambda a: a[:size], (occupied, forms if recentred else (z, statistics)))
+        hold, given = jax.tree.map(lambda a: a[:size], (occupied, forms if recentred else (z, statistics)))
 
         def density(h):
-            return sum(target.log_shared(h)) + jnp.where(of_first, jax.vmap(partial(of_component, h))(given), 0.0).sum()
+            return sum(target.log_shared(h)) + jnp.where(hold, jax.vmap(partial(of_component, h))(given), 0.0).sum()
 
         return transition(density, fixed.h, step, hmc.linear(factor), key=key)
 
-    few = min(len(z), CONSTANTS.few)
-    h, acceptance = jax.lax.cond(occupied.sum() <= few, lambda: by_first(few), lambda: by_first(len(z)))
+    h, acceptance = by_first(occupied.sum(), CONSTANTS.few, len(z), of_first)
     if not recentred:
         return h, z, acceptance
     moved = occupied[:, None] & (h != fixed.h).any()

@@ -19,6 +19,7 @@ accepted with probability min(1, ratio * a_reverse / a), a_reverse being a of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,6 +66,15 @@ def occupied_first(partition: Partition, log_w: Float[Array, " m"]) -> tuple[Par
     order = jnp.argsort(partition.statistics[:, 0] == 0, stable=True)
     rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
     return Partition(rank[partition.assignments], partition.statistics[order], partition.z[order]), log_w[order]
+
+
+def by_first[T](n: Int[Array, ""], few: int, size: int, function: Callable[[int], T]) -> T:
+    """``function(size)`` of ``size`` components; where the first n of them are all that matter and at most ``few``, the cheaper
+    ``function(few)``, which gives the same.
+    """
+    if size <= few:
+        return function(size)
+    return jax.lax.cond(n <= few, lambda: function(few), lambda: function(size))
 
 
 def decided(fixed: Conditions, now: Partition, proposal: Proposal, *, key: Array) -> tuple[Partition, Bool[Array, ""]]:
