@@ -13,6 +13,7 @@ import numpy as np
 from bgmm.engines.base import Draws, Enough
 
 _FIRST_LOOK = 250  # draws of each chain
+_BETWEEN_LOOKS = 1.5  # times as many draws at each look as at the one before
 ON_INTERRUPT = ("raise", "keep")  # what a sampler does on KeyboardInterrupt
 
 type Chunks = Generator[Any, None, None]  # pytrees of arrays (chain, draw, ...), draw after draw, warm-up first
@@ -47,9 +48,9 @@ def sampled(
     enough: Enough | None,
     on_interrupt: str = "raise",
 ) -> Draws:
-    """The draws after warm-up: all ``n_draws``, or the first 250, 500, 1000, ... that are ``enough``.
+    """The draws after warm-up: all ``n_draws``, or the first 250, 375, 560, ... that are ``enough``.
 
-    Each look takes twice the draws of the last, so that few shapes are compiled and few looks bias the last one.
+    Each look takes half as many draws again as the last, so that few looks bias the last one.
 
     :param on_interrupt: "keep" returns the draws that have come when the user interrupts, if there are any, and says so.
     """
@@ -96,7 +97,7 @@ def _looks(n_draws: int) -> Iterator[int]:
     look = _FIRST_LOOK
     while look < n_draws:
         yield look
-        look *= 2
+        look = int(_BETWEEN_LOOKS * look) // 5 * 5
 
 
 def _between(chunk: Any, first: int, last: int | None) -> Any:

@@ -39,7 +39,7 @@ class NUTS:
     :param target_accept: acceptance probability that the step size is adapted to; raise it when there are divergences.
     :param max_tree_depth: at most 2^depth leapfrog steps a draw.
     :param n_starts: restarts among which the modes are sought.
-    :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
+    :param stop_early: whether sampling ends after 250, 375, 560, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
     :param on_interrupt: "raise" ends the fit on Ctrl-C (KeyboardInterrupt); "keep" returns what was drawn after warm-up, with
         a warning, and the tree and its summary say so.

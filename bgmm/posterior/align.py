@@ -8,7 +8,8 @@ draw to different clusters so that the divergence from the profiles is smallest,
 
 which is one linear assignment problem for each draw. The profile q_nm is the mean over the draws of g_sn p_snj, with j the
 component assigned to cluster m (zero where a draw lacks the cluster). Assignments and profiles are updated in turn until the
-assignments no longer change. With all J_s = M and all g = 1 this is algorithm 2 of Stephens (2000).
+assignments no longer change. With all J_s = M and all g = 1 this is algorithm 2 of Stephens (2000). Of many draws, an even
+choice determines the profiles, and every draw is then assigned to them.
 
 The weight g_sn in 0..1 measures how well draw s explains row n. A row of a cluster that the draw lacks still has to belong to
 some component; its small weight keeps that component from being mistaken for the missing cluster.
@@ -37,6 +38,7 @@ class Constants:
     max_rounds: int = 50  # updates of assignments and profiles, should they not converge
     same_cluster: float = 0.5  # Jaccard similarity above which two components are the same cluster
     min_share: float = 0.05  # share of the draws with a kind of component from which it gets a profile of its own
+    max_draws: int = 2000  # that determine the profiles
     max_unmatched: int = 300  # unmatched components that are compared with each other: bounds the time and memory
     smallest_probability: float = 1e-12  # keeps logarithms and ratios finite
 
@@ -63,28 +65,45 @@ def align(
 
     :param varying: whether a draw may lack a cluster that other draws have.
     """
-    pivots = np.flatnonzero(counts == np.bincount(counts).argmax())
-    pivot = int(pivots[score[pivots].argmax()])
     weighted = p * g[:, :, None]
-    q = weighted[pivot][:, : counts[pivot]]
-    if varying:
-        q = _add_profiles(q, weighted, counts)
+    some = np.linspace(0, len(p) - 1, _CONSTANTS.max_draws).astype(int)
+    some = np.unique(np.append(some, counts.argmax()))  # no draw may have more components than there are profiles
+    q = _profiles(weighted[some], counts[some], score[some], varying)
+    cluster = _assigned(weighted, q)
     exists = np.arange(p.shape[2]) < counts[:, None]
-    cluster = np.zeros(exists.shape, int)  # of each component
-    for _ in range(_CONSTANTS.max_rounds):
-        # A component that does not exist has p = 0: it takes a cluster that is left over and changes no profile.
-        gain = np.einsum("snj,nm->sjm", weighted, np.log(np.maximum(q, _CONSTANTS.smallest_probability)), optimize=True)
-        updated = np.stack([linear_sum_assignment(gain_of_draw, maximize=True)[1] for gain_of_draw in gain])
-        converged = np.array_equal(updated, cluster)
-        cluster = updated
-        q = _by_cluster(weighted, cluster, q.shape[1]).mean(0, dtype=float)
-        if converged:
-            break
     component = np.full((len(p), q.shape[1]), -1)
     np.put_along_axis(component, cluster, np.where(exists, np.arange(p.shape[2]), -1), axis=1)
     memberships = _by_cluster(p, cluster, q.shape[1])
     agreement = np.minimum(memberships, memberships.mean(0)).sum(2).mean(1)
     return Alignment(component[:, (component >= 0).any(0)], agreement)
+
+
+def _profiles(
+    p: Float[np.ndarray, "s n j"], counts: Int[np.ndarray, " s"], score: Float[np.ndarray, " s"], varying: bool
+) -> Float[np.ndarray, "n m"]:
+    """The profiles of the clusters at the fixed point of assignments and profiles."""
+    pivots = np.flatnonzero(counts == np.bincount(counts).argmax())
+    pivot = int(pivots[score[pivots].argmax()])
+    q = p[pivot][:, : counts[pivot]]
+    if varying:
+        q = _add_profiles(q, p, counts)
+    cluster = None
+    for _ in range(_CONSTANTS.max_rounds):
+        updated = _assigned(p, q)
+        if cluster is not None and np.array_equal(updated, cluster):
+            break
+        cluster = updated
+        q = _by_cluster(p, cluster, q.shape[1]).mean(0, dtype=float)
+    return q
+
+
+def _assigned(p: Float[np.ndarray, "s n j"], q: Float[np.ndarray, "n m"]) -> Int[np.ndarray, "s j"]:
+    """The cluster of each component.
+
+    A component that does not exist has p = 0: it takes a cluster that is left over and changes no profile.
+    """
+    gain = np.einsum("snj,nm->sjm", p, np.log(np.maximum(q, _CONSTANTS.smallest_probability)), optimize=True)
+    return np.stack([linear_sum_assignment(gain_of_draw, maximize=True)[1] for gain_of_draw in gain])
 
 
 def _by_cluster(p: Float[np.ndarray, "s n j"], cluster: Int[np.ndarray, "s j"], n_clusters: int) -> Float[np.ndarray, "s n m"]:

@@ -217,6 +217,9 @@ class Target:
             components = self.model.components.declare(1, self.about)
         return point, components
 
+    # The next methods are compiled functions so that larger programs, which call them in many places, trace the model once.
+
+    @jax.jit
     def component(self, z: Float[Array, " q"], h: Float[Array, " h"]) -> Component:
         """The component at (z_k, h)."""
         point, components = self._component_at(z, h)
@@ -234,12 +237,14 @@ class Target:
         family = None if self.model is None else self.model.components
         return family if isinstance(family, Recentred) else None
 
+    @jax.jit
     def centred_form(self, z: Float[Array, " q"], h: Float[Array, " h"]) -> dict[str, Array]:
         """What determines the component at (z_k, h) whatever the components share."""
         assert self.recentred is not None
         sites = self._component_at(z, h)[0].sites
         return self.recentred.centred_form({name: sites[name][0] for name, _ in self.component_sites}, self._shared(h))
 
+    @jax.jit
     def at_centred_form(self, form: dict[str, Array], h: Float[Array, " h"]) -> Restated:
         """The component of this form under h."""
         assert self.model is not None
@@ -260,6 +265,7 @@ class Target:
         point, _ = self._component_at(jnp.zeros(self.n_dim_component), h)
         return {name: point.sites[name] for name, _ in self.shared_sites}
 
+    @jax.jit
     def log_shared(self, h: Float[Array, " h"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Log prior of what the components share, and the log Jacobian of its sites."""
         point, _ = self._component_at(jnp.zeros(self.n_dim_component), h)

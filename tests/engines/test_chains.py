@@ -36,7 +36,7 @@ def test_draws_of_the_warm_up_are_left_out_whatever_the_chunks():
         np.testing.assert_array_equal(part[1], np.arange(n_warmup, n_warmup + 25))
 
 
-@pytest.mark.parametrize(("least", "expected"), [(1, 250), (300, 500), (900, 1000), (5000, 1100)])
+@pytest.mark.parametrize(("least", "expected"), [(1, 250), (300, 375), (800, 840), (5000, 1100)])
 def test_sampling_stops_at_the_first_look_that_is_enough(least, expected):
     looked, taken = [], []
 
@@ -46,7 +46,7 @@ def test_sampling_stops_at_the_first_look_that_is_enough(least, expected):
 
     draws = sampled(counted(1130, 50, taken), 30, 1100, as_draws, enough)
     np.testing.assert_array_equal(draws.stats["number"][0], np.arange(30, 30 + expected))
-    assert looked == [n for n in (250, 500, 1000) if n <= expected]
+    assert looked == [n for n in (250, 375, 560, 840) if n <= expected]
     assert sum(taken) < 30 + expected + 50  # no chunk is drawn in vain
     assert bool(draws.stopped) == (expected < 1100)
     assert len(sampled(counted(1130, 50, []), 30, 1100, as_draws, None).stats["number"][0]) == 1100

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from bgmm.core.components import Mixture
 from bgmm.core.factor import AnyArray
-from bgmm.engines.base import Draws, Kind
+from bgmm.core.one_off import one_off
+from bgmm.engines.base import Draws, Kind, in_batches
 from bgmm.engines.gibbs.reference import joined
 from bgmm.engines.gibbs.sweep import Record, State
 from bgmm.program.target import Target
@@ -38,9 +37,14 @@ def draws_of_states(
     largest = int(state.k.max())
     if not weights.exchangeable:
         state, occupied = _heaviest_first(state, occupied)
-    flat = jax.tree.map(lambda a: jnp.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), state)
+    flat = jax.tree.map(lambda a: np.asarray(a).reshape(-1, *a.shape[2:]), state)
+
+    def described(states: State):
+        mixture, *others = _described(target, states)
+        return jax.tree.map(lambda a: np.asarray(a)[:, :largest], mixture), *others
+
     mixture, sites, log_prior, log_scalable = jax.tree.map(
-        lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]), _described(target, flat, largest)
+        lambda a: a.reshape(*shape, *a.shape[1:]), in_batches(described, flat)
     )
     if target.discrete:
         sites["n_components"] = np.asarray(state.k)
@@ -61,9 +65,9 @@ def _heaviest_first(state: State, occupied: Bool[AnyArray, "c s m"]) -> tuple[St
     return state._replace(log_w=log_w, z=jnp.take_along_axis(state.z, order[..., None], -2)), occupied
 
 
-@partial(jax.jit, static_argnames="largest")
-def _described(target: Target, states: State, largest: int):
-    """For each state the mixture of its first ``largest`` components, what they share, and two log priors.
+@one_off
+def _described(target: Target, states: State):
+    """For each state its mixture, what the components share, and two log priors.
 
     The first is that of all sites. The second leaves out the weights and components where their number is random: a power of
     their density has a constant that depends on the number, so that it would rather be another prior on that number.
@@ -72,14 +76,14 @@ def _described(target: Target, states: State, largest: int):
     hyperprior = concentration_prior(weights)
 
     def one(state: State):
-        alpha, exists = jnp.exp(state.log_alpha), jnp.arange(largest) < state.k
-        found = jax.vmap(lambda z: target.component(z, state.h))(state.z[:largest])
+        alpha, exists = jnp.exp(state.log_alpha), jnp.arange(len(state.z)) < state.k
+        found = jax.vmap(lambda z: target.component(z, state.h))(state.z)
         of_fixed_size = target.log_shared(state.h)[0] + jax.nn.log_softmax(weights.log_prior_k())[state.k - 1]
         if hyperprior is not None:
             of_fixed_size += hyperprior.log_prob(alpha)
         log_prior = of_fixed_size + jnp.where(exists, found.log_prior, 0.0).sum()
         log_prior += weights.log_density(state.log_w, alpha, state.k)
-        mixture = Mixture(state.log_w[:largest], joined(found.components))
+        mixture = Mixture(state.log_w, joined(found.components))
         return mixture, target.shared_values(state.h), log_prior, of_fixed_size if target.discrete else log_prior
 
     return jax.lax.map(one, states, batch_size=256)

@@ -24,7 +24,7 @@ from bgmm.engines.gibbs.draws import describe
 from bgmm.engines.gibbs.jumps import none
 from bgmm.engines.gibbs.landmarks import find_landmarks
 from bgmm.engines.gibbs.reference import PriorSummary, summarise_prior
-from bgmm.engines.gibbs.sweep import Record, State, first_tuning, sweep
+from bgmm.engines.gibbs.sweep import Record, State, first_tuning, no_record, sweep
 from bgmm.engines.optimise.starts import SEEDING_ROWS, around, seeds, some_rows
 from bgmm.program.target import Target
 
@@ -57,7 +57,7 @@ class Gibbs:
         are adapted; not kept.
     :param sweeps_per_draw: sweeps of which the last is kept; by default 5.
     :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 1.
-    :param stop_early: whether sampling ends after 250, 500, 1000, ... draws of each chain, where these pass the diagnostics of
+    :param stop_early: whether sampling ends after 250, 375, 560, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
     :param jumps: changes of the whole partition that are tried in each sweep, by default one: the rows are assigned anew by a
         mixture that the chains visited in warm-up, or by one at a mode of some number of clusters (``gibbs.jumps``), so that
@@ -127,9 +127,7 @@ def _advance(target, prior, carried, key, inverse_temperatures, rates, landmarks
             return sweep(target, prior, state, tuning, inverse_temperature, rate, *tried, key=key_sweep)
 
         state, tuning = carry
-        shapes = jax.eval_shape(lambda: one(0, (state, tuning, None)))[2]
-        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-        state, tuning, record = jax.lax.fori_loop(0, sweeps, one, (state, tuning, nothing))
+        state, tuning, record = jax.lax.fori_loop(0, sweeps, one, (state, tuning, no_record(state)))
         return (state, tuning), record
 
     inputs = (inverse_temperatures, rates, jax.random.split(key, rates.size))

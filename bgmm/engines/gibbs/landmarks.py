@@ -133,7 +133,7 @@ def _tables(target: Target, etas: Float[Array, "j l p"], n_clusters: Int[Array, 
 @jax.jit
 def _log_weights(seen: Seen, landmarks: Landmarks, key: Array) -> Float[Array, " j"]:
     """log of p(C, z, rows) / q(C, z) of one partition with its parameters, by each landmark that there is."""
-    fixed, weights, alpha = seen.fixed, seen.target.weights_prior, jnp.exp(seen.state.log_alpha)
+    fixed, weights, alpha = seen.fixed, seen.fixed.target.weights_prior, jnp.exp(seen.state.log_alpha)
 
     def of_landmark(j, key):
         key_rows, key_z = jax.random.split(key)

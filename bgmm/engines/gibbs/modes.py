@@ -50,15 +50,9 @@ CONSTANTS = Constants()
 class Seen:
     """Rows, and what is given: the parameters that components share, and alpha."""
 
-    target: Target
-    prior: PriorSummary
+    fixed: Conditions  # under which partitions are judged
     state: State
     x: Float[Array, "n_blocks d b"]  # missing values drawn
-
-    @property
-    def fixed(self) -> Conditions:
-        """The conditions under which partitions are judged."""
-        return conditions_at(self.target, self.prior, self.state.h, jnp.ones(()))
 
 
 class Mode(NamedTuple):
@@ -112,7 +106,7 @@ def _insert(modes: list[Mode], new: Mode) -> None:
 def seen_under(target: Target, prior: PriorSummary, state: State, key: Array) -> Seen:
     """The rows with missing values drawn under a state."""
     fixed = conditions_at(target, prior, state.h, jnp.ones(()))
-    return Seen(target, prior, state, kernel.draw_complete_data(mixture_at(fixed, state), fixed.rows, key=key).x)
+    return Seen(fixed, state, kernel.draw_complete_data(mixture_at(fixed, state), fixed.rows, key=key).x)
 
 
 def summed(seen: Seen, function: Callable) -> Any:

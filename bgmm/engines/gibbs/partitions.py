@@ -38,6 +38,7 @@ class Constants:
     """Constants of the acceptance."""
 
     n_draws: int = 8  # for each estimate of an evidence
+    at_once: int = 4  # touched clusters treated side by side: small arrays cost little more than single numbers
     leeway: tuple[float, float] = (8.0, 0.5)  # nats, and more for each feature: guesses erred by 1 in 2-D, by 12 in 10-D
 
 
@@ -80,41 +81,51 @@ def by_first[T](n: Int[Array, ""], few: int, size: int, function: Callable[[int]
 def decided(fixed: Conditions, now: Partition, proposal: Proposal, *, key: Array) -> tuple[Partition, Bool[Array, ""]]:
     """The partition after a proposal, which is accepted or not; and whether it was."""
     key_screen, key_z, key_accept = jax.random.split(key, 3)
-    places = jnp.argsort(~proposal.touched, stable=True)
-    signs = jnp.array([-1.0, 1.0])  # of clusters before and after
+    m, at_once = len(now.z), CONSTANTS.at_once
+    n = proposal.touched.sum()
+    touched_first = jnp.pad(jnp.argsort(~proposal.touched, stable=True), (0, -m % at_once), constant_values=m)
+    n_times = (n + at_once - 1) // at_once
 
-    def before_and_after(place):
-        statistics = jnp.stack([now.statistics[place], proposal.statistics[place]])
-        return statistics, signs * (statistics[:, 0] > 0)
+    def some(i):
+        """Touched components, their statistics before and after, and the signs of these in the ratio."""
+        places = jax.lax.dynamic_slice_in_dim(touched_first, i * at_once, at_once)
+        places = jnp.where(i * at_once + jnp.arange(at_once) < n, places, m)  # no component has the number m
+        statistics = jnp.stack([now.statistics[places], proposal.statistics[places]], axis=1)
+        exist = (statistics[:, :, 0] > 0) & (places < m)[:, None]
+        return places, statistics, jnp.array([-1.0, 1.0]) * exist
 
     def guess(i, total):
-        statistics, sign = before_and_after(places[i])
-        return total + jnp.where(sign != 0, sign * jax.vmap(lambda s: log_evidence_guess(fixed, s))(statistics), 0.0).sum()
+        _, statistics, sign = some(i)
+        guesses = jax.vmap(jax.vmap(lambda s: log_evidence_guess(fixed, s)))(statistics)
+        return total + jnp.where(sign != 0, sign * guesses, 0.0).sum()
+
+    def estimate(s: Float[Array, " p"], current: Float[Array, " q"], exists: Bool[Array, ""], key: Array):
+        normal = laplace_proposal(fixed, s)
+        draws = jax.vmap(lambda key: normal.draw(key=key))(jax.random.split(key, CONSTANTS.n_draws))
+        draws = draws.at[0].set(jnp.where(exists, current, draws[0]))
+        log_w = jax.vmap(lambda z: log_density(fixed, z, s) - normal.log_density(z))(draws)
+        return draws, jnp.where(jnp.isnan(log_w), -jnp.inf, log_w)
+
+    def before_and_after(statistics: Float[Array, "2 p"], current: Float[Array, " q"], key: Array):
+        """The new parameters, and log g of both clusters."""
+        key_draws, key_chosen = jax.random.split(key)
+        exists, keys = jnp.array([True, False]), jax.random.split(key_draws)
+        draws, log_w = jax.vmap(estimate, in_axes=(0, None, 0, 0))(statistics, current, exists, keys)
+        log_g = logsumexp(log_w, axis=1) - np.log(CONSTANTS.n_draws)
+        return draws[1, jax.random.categorical(key_chosen, log_w[1])], log_g
 
     def draw(i, carry):
         z, total = carry
-        statistics, sign = before_and_after(places[i])
-        key_draws, key_chosen = jax.random.split(jax.random.fold_in(key_z, i))
+        places, statistics, sign = some(i)
+        keys = jax.random.split(jax.random.fold_in(key_z, i), at_once)
+        chosen, log_g = jax.vmap(before_and_after)(statistics, now.z[places], keys)
+        return z.at[places].set(chosen, mode="drop"), total + jnp.where(sign != 0, sign * log_g, 0.0).sum()
 
-        def estimate(s: Float[Array, " p"], current: Float[Array, " q"], exists: Bool[Array, ""], key: Array):
-            normal = laplace_proposal(fixed, s)
-            draws = jax.vmap(lambda key: normal.draw(key=key))(jax.random.split(key, CONSTANTS.n_draws))
-            draws = draws.at[0].set(jnp.where(exists, current, draws[0]))
-            log_w = jax.vmap(lambda z: log_density(fixed, z, s) - normal.log_density(z))(draws)
-            return draws, jnp.where(jnp.isnan(log_w), -jnp.inf, log_w)
-
-        exists, keys = jnp.array([True, False]), jax.random.split(key_draws)
-        draws, log_w = jax.vmap(estimate, in_axes=(0, None, 0, 0))(statistics, now.z[places[i]], exists, keys)
-        chosen = draws[1, jax.random.categorical(key_chosen, log_w[1])]
-        log_g = logsumexp(log_w, axis=1) - np.log(CONSTANTS.n_draws)
-        return z.at[places[i]].set(chosen), total + jnp.where(sign != 0, sign * log_g, 0.0).sum()
-
-    n = proposal.touched.sum()
     possible = proposal.log_ratio > -jnp.inf
-    guessed = jax.lax.fori_loop(0, jnp.where(possible, n, 0), guess, proposal.log_ratio)
+    guessed = jax.lax.fori_loop(0, jnp.where(possible, n_times, 0), guess, proposal.log_ratio)
     leeway = CONSTANTS.leeway[0] + CONSTANTS.leeway[1] * fixed.rows.n_features
     screened = jnp.log(jax.random.uniform(key_screen)) < guessed + leeway
-    z, log_ratio = jax.lax.fori_loop(0, jnp.where(screened, n, 0), draw, (now.z, proposal.log_ratio))
+    z, log_ratio = jax.lax.fori_loop(0, jnp.where(screened, n_times, 0), draw, (now.z, proposal.log_ratio))
     accept = screened & (jnp.log(jax.random.uniform(key_accept)) < log_ratio + log_screening_ratio(guessed, leeway))
     new = Partition(proposal.assignments, proposal.statistics, z)
     return jax.tree.map(lambda new, old: jnp.where(accept, new, old), new, now), accept

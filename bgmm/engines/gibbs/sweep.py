@@ -54,6 +54,12 @@ class Record(NamedTuple):
     jumps_accepted: Float[Array, ""]
 
 
+def no_record(state: State) -> Record:
+    """A record of no sweep."""
+    zero = jnp.zeros(())
+    return Record(state, jnp.zeros(len(state.z), bool), zero, zero, zero, zero)
+
+
 def first_tuning(prior: PriorSummary) -> Tuning:
     """Tuning at the beginning of warm-up: what the components share has its prior's spread."""
     covariance = jnp.diag(jnp.square(prior.shared_sd))
@@ -132,7 +138,7 @@ def mixture_at(fixed: Conditions, state: State) -> Linear:
     """The natural form of the mixture, its component densities raised to the inverse temperature."""
 
     def eta(z: Float[Array, " q"]) -> Float[Array, " p"]:
-        return fixed.target.component(z, fixed.h).components.natural(jnp.zeros(1)).eta[0]  # type: ignore[attr-defined]
+        return fixed.target.component(z, fixed.h).components.natural(jnp.zeros(1)).eta[0]
 
     factor = type(fixed.reference.origin.factor)
     return Linear(jax.vmap(eta)(state.z), None, None, factor).tempered(fixed.inverse_temperature, state.log_w)
