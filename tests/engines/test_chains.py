@@ -77,7 +77,7 @@ def interrupting(function, at: int):
     [
         (interrupted_at(130), as_draws, None, 120),  # while the sampler runs; the chunk of 50 is whole
         (interrupted_at(1000), as_draws, lambda _: False, 970),
-        (counted(2000, 50, []), interrupting(as_draws, 500), lambda _: False, 520),  # while draws are described
+        (counted(2000, 50, []), interrupting(as_draws, 560), lambda _: False, 570),  # while draws are described
         (counted(2000, 50, []), as_draws, interrupting(lambda _: False, 250), 270),  # while they are judged
     ],
 )

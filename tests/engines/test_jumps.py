@@ -170,7 +170,7 @@ def test_a_fit_tells_of_its_jumps(rng):
     model = models.random_k(components=models.Gaussian(tied=True), max_components=2)
     settings = bgmm.Gibbs(n_draws=50, n_warmup=60, n_chains=2, sweeps_per_draw=1)
     before = _advance._cache_size()
-    assert 0.1 < float(bgmm.fit(model, x, settings)["sample_stats"]["jump_accepted"].mean()) <= 1.0
+    assert 0 < float(bgmm.fit(model, x, settings)["sample_stats"]["jump_accepted"].mean()) <= 1
     assert _advance._cache_size() == before + 1, "the sweep is compiled once, with landmarks and without"
 
 

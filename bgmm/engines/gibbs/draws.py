@@ -37,7 +37,7 @@ def draws_of_states(
     largest = int(state.k.max())
     if not weights.exchangeable:
         state, occupied = _heaviest_first(state, occupied)
-    flat = jax.tree.map(lambda a: np.asarray(a).reshape(-1, *a.shape[2:]), state)
+    flat = jax.tree.map(lambda a: np.asarray(a).reshape(shape[0] * shape[1], *a.shape[2:]), state)
 
     def described(states: State):
         mixture, *others = _described(target, states)
