@@ -61,8 +61,8 @@ def far_sentences(features: tuple[str, ...], far: Far) -> Iterator[str]:
         )
     if others:
         yield (
-            f"far from the other rows: {_listed(others)}; the units of the priors follow the others; "
-            "if such a value is an error, replace it by NaN or leave the row out"
+            f"far from the other rows: {_listed(others)}; the units of the priors follow the others, and draw the mean "
+            "of a component of few such rows towards them; if such a value is an error, replace it by NaN or leave the row out"
         )
 
 

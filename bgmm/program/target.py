@@ -146,6 +146,7 @@ class Target:
         return About(self.arguments[1])
 
     @jax.jit  # so that JAX remembers the trace: engines call this from many places
+    @jax.jit  # larger programs, which evaluate the density in many places, trace the model once
     def trace(self, z: Float[Array, " z"]) -> Traced:
         """Run the program at z."""
         point = Hold(unpack(self.layout, z), self.least_weight)

@@ -47,6 +47,39 @@ def test_a_value_that_repeats_far_outside_leaves_the_units_to_the_others(share, 
     assert scaling_of(x).scale < 0.02
 
 
+@pytest.mark.parametrize(
+    "wild",
+    [
+        np.repeat([-999.0, -5000.0], [20, 1]),  # a fill value, and a wild row beyond it
+        np.repeat([-999.0, -998.0], [20, 20]),  # two fill values
+        np.repeat([-999.0, 9999.0], [20, 30]),  # one on each side
+        np.repeat([-999.0, -5000.0, 1e5], [12, 1, 1]),
+        1e4 * (1 + np.arange(12)),  # more than a twentieth of the rows, far apart
+        -(10.0 ** np.arange(4, 14)),
+    ],
+)
+def test_tails_that_are_no_cluster_leave_the_units_to_the_others(wild, rng):
+    clusters = column(rng.normal(size=80), 10 + rng.normal(size=80))
+    x = column(clusters, wild)
+    far = bulk_of(x).is_far(x)[:, 0]
+    assert far.sum() == len(wild)
+    assert far[-len(wild) :].all()
+    assert scaling_of(x).scale < 15 * clusters.std() * np.sqrt(len(wild))
+
+
+@pytest.mark.parametrize("size", [15, 40])
+def test_a_tail_whose_rows_lie_together_is_a_cluster(size, rng):
+    for cluster in (rng.normal(size=size), rng.integers(0, 6, size), 2 * rng.standard_t(5, size)):
+        x = column(rng.normal(size=160), 1e5 + cluster)
+        assert not bulk_of(x).is_far(x).any()
+
+
+def test_few_ordinary_rows_are_hardly_ever_far(rng):
+    for n in (3, 4, 5, 6, 10, 20):
+        x = rng.normal(size=(n, 500))
+        assert bulk_of(x).is_far(x).any(0).mean() <= 0.004
+
+
 def test_a_weight_counts_as_repeated_rows_and_a_missing_value_as_none(rng):
     x, c = column(rng.normal(size=50), 1e5), rng.integers(1, 4, 51).astype(float)
     repeated = np.repeat(x, c.astype(int), axis=0)
