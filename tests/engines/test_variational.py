@@ -243,6 +243,7 @@ def test_two_modes_of_one_height_both_count(engine):
     assert abs(float(symmetric.mean())) < 0.1
 
 
+@pytest.mark.filterwarnings("ignore:this approximation may be wrong")  # k-hat lies near its limit, and rounding decides
 @pytest.mark.parametrize("engine", ENGINES[:2], ids=["laplace", "vi"])
 def test_every_labelling_of_a_program_counts_in_its_evidence(engine):
     """Two means and a weight, integrated on a grid, beside a site that has as many values and is not of the components."""
