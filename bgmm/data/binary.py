@@ -67,6 +67,6 @@ def read_parquet(name: str, file: BinaryIO) -> pd.DataFrame:
     """The table of a Parquet file."""
     pq = pyarrow_parquet()
     try:
-        return pq.read_table(file).to_pandas()
+        return pq.read_table(file).to_pandas(integer_object_nulls=True)
     except Exception as error:  # the metadata of a hostile file raise whatever their readers do
         raise ValueError(NO_PARQUET.format(name)) from error

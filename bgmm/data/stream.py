@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bgmm.core.scaling import CHUNK
 from bgmm.data.binary import NO_PARQUET, npy_header, pyarrow_parquet
+from bgmm.data.columns import lost_digits
 from bgmm.data.source import check_name
 
 
@@ -22,9 +24,13 @@ class Stream:
     features: tuple[str, ...]
     columns: tuple[int, ...] = field(repr=False)
 
+    def raw(self, start: int, stop: int) -> list[np.ndarray]:
+        """Rows start .. stop - 1, column by column, as the file holds them."""
+        raise NotImplementedError
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start .. stop - 1, shape (stop - start, d), in float64."""
-        raise NotImplementedError
+        return np.column_stack(self.raw(start, stop)).astype(np.float64, copy=False)
 
     def chunks(self) -> Iterator[np.ndarray]:
         """All rows, some at a time."""
@@ -36,14 +42,27 @@ class Stream:
         parts = [self.read(int(row), int(row) + 1) for row in rows]
         return np.concatenate(parts)
 
+    def lost_digits(self) -> list[str]:
+        """A sentence for each column with whole numbers that float64 rounds; only columns of 64 bits are looked at."""
+        found: dict[int, str] = {}
+        looked_at = {j for j, one in enumerate(self.raw(0, 1)) if one.dtype.kind in "iu" and one.dtype.itemsize == 8}
+        for start in range(0, self.n_rows, CHUNK):
+            if looked_at <= found.keys():
+                break
+            raw = self.raw(start, min(start + CHUNK, self.n_rows))
+            for j in looked_at - found.keys():
+                values, given = raw[j].astype(np.float64), partial(raw.__getitem__, j)
+                said = lost_digits(f"'{self.path}'", self.features[j], values, given, start)
+                found |= {} if said is None else {j: said}
+        return [found[j] for j in sorted(found)]
+
 
 class NpyStream(Stream):
     """Rows of an array (n, d) in a .npy file, through a memory map."""
 
-    def read(self, start: int, stop: int) -> np.ndarray:
+    def raw(self, start: int, stop: int) -> list[np.ndarray]:
         """From the memory map, which is opened and closed here: pages that were read do not stay in this process."""
-        rows = np.load(self.path, mmap_mode="r")[start:stop]
-        return np.asarray(rows[:, list(self.columns)], np.float64)
+        return list(np.load(self.path, mmap_mode="r")[start:stop][:, list(self.columns)].T)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """At once."""
@@ -56,7 +75,7 @@ class ParquetStream(Stream):
 
     starts: tuple[int, ...] = field(default=(), repr=False)  # first row of each row group, and the number of rows
 
-    def read(self, start: int, stop: int) -> np.ndarray:
+    def raw(self, start: int, stop: int) -> list[np.ndarray]:
         """From the row groups that hold these rows."""
         import pyarrow.parquet as pq
 
@@ -64,8 +83,7 @@ class ParquetStream(Stream):
         with pq.ParquetFile(self.path) as file:
             table = file.read_row_groups(list(range(first, last + 1)), columns=list(self.features))
         low = start - self.starts[first]
-        rows = np.column_stack([table[name].to_numpy() for name in self.features])[low : low + stop - start]
-        return np.asarray(rows, np.float64)
+        return [table[name].to_numpy()[low : low + stop - start] for name in self.features]
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Row group by row group."""

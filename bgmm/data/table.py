@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,7 +155,8 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool, copy: b
             notes.append(f"skipped column {column!r}: {why}")
         else:
             kept[column] = values
-            notes += _of_lost_digits(source, position[column])
+            said = None if source.raw is None else lost_digits(name, column, values, partial(source.raw, position[column]))
+            notes += [] if said is None else [said]
     if not kept:
         raise ValueError(f"{name} has no column of numbers: {notes[-1]}")
     for column, values in kept.items():
@@ -165,17 +167,6 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool, copy: b
     if empty.size:
         notes.append(f"rows without any value: {empty.size}, the first is row {empty[0] + 1}")
     return Table(table, tuple(kept), tuple(notes), source.labels)
-
-
-def _of_lost_digits(source: Source, j: int) -> list[str]:
-    """The sentence about whole numbers that float64 rounds, if column j has any."""
-    raw = None if source.raw is None else source.raw(j)
-    if raw is None or (row := lost_digits(raw)) is None:
-        return []
-    return [
-        f"column {source.columns[j]!r} of {source.name} has whole numbers above 2^53, whose last digits float64 cannot hold "
-        f"(row {row + 1} has {raw[row]}); leave it out if these are labels, or subtract an offset from them first"
-    ]
 
 
 def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
@@ -204,7 +195,7 @@ def _check_numbers(what: str, column: str, values: np.ndarray, fitting: bool) ->
     check_name(what, column)
     if np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0]) + 1
-        raise ValueError(f"{what} is infinite in row {row}; give a finite number or mark it as missing")
+        raise ValueError(f"{what} is infinite in row {row}, or above 1.8e308; give a smaller number or mark it as missing")
     if fitting and np.isnan(values).all():
         raise ValueError(f"{what} holds no value; fill it, drop it or choose other columns")
 
@@ -216,14 +207,11 @@ def _frame(name: str, frame: Any) -> Source:
         column = frame.iloc[:, j]
         return Unusable("its values are categories", True) if column.dtype == "category" else _numbers(column.to_numpy())
 
-    return Source(
-        name,
-        len(frame),
-        [str(column) for column in frame.columns],
-        numbers,
-        labels=row_labels(frame),
-        raw=lambda j: frame.iloc[:, j].to_numpy(),
-    )
+    def raw(j: int) -> np.ndarray:
+        column = frame.iloc[:, j]  # of an extension type with gaps, pandas gives float64 unless asked for objects
+        return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.to_numpy(object)
+
+    return Source(name, len(frame), [str(column) for column in frame.columns], numbers, labels=row_labels(frame), raw=raw)
 
 
 def _array(name: str, x: Any) -> Source:
@@ -236,7 +224,7 @@ def _array(name: str, x: Any) -> Source:
         array = np.ma.filled(x.astype(float), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
         if array.dtype.kind == "U" and not isinstance(x, np.ndarray):
             array = np.asarray(x, dtype=object)  # NumPy converts numbers to text if one value is text
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name} must be an array of shape (n, d), and this {type(x).__name__} cannot be made one") from error
     if array.dtype.names is not None:
         raise ValueError(f"{name} is an array with named fields ({', '.join(array.dtype.names)}); give pandas.DataFrame(x)")
@@ -246,9 +234,12 @@ def _array(name: str, x: Any) -> Source:
     array = array[:, None] if array.ndim == 1 else array
     names = [f"x{j + 1}" for j in range(array.shape[1])]
     matrix = array if array.dtype == np.float64 and array.flags.c_contiguous else None  # sums depend on the order in memory
-    return Source(
-        name, len(array), names, lambda j: _numbers(array[:, j]), is_named=False, raw=lambda j: array[:, j], matrix=matrix
-    )
+
+    def raw(j: int) -> np.ndarray:
+        given = np.asarray(x, object) if isinstance(x, list | tuple) else np.asarray(x)  # not yet made float64 with the others
+        return given.reshape(array.shape)[:, j]
+
+    return Source(name, len(array), names, lambda j: _numbers(array[:, j]), is_named=False, raw=raw, matrix=matrix)
 
 
 def _numbers(values: np.ndarray) -> np.ndarray | Unusable:
@@ -276,4 +267,4 @@ def _number(value: Any) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        return None
+        return -math.inf if value < 0 else math.inf

@@ -51,7 +51,10 @@ def read_text(name: str, file: BinaryIO) -> Source:
     def numbers(j: int) -> np.ndarray | Unusable:
         return column_of(columns[j], partial(_number, mark=mark), lambda i: f"line {ends[i]}")
 
-    return Source(name, len(rows), names, numbers, tuple(notes), is_named=header.is_names)
+    def raw(j: int) -> np.ndarray:
+        return np.array(columns[j], object)
+
+    return Source(name, len(rows), names, numbers, tuple(notes), is_named=header.is_names, raw=raw)
 
 
 def _decode(data: bytes) -> str:
