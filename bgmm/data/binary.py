@@ -31,6 +31,8 @@ def npy_header(name: str, file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
         shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
     except Exception as error:  # a hostile header raises whatever the parser of Python does
         raise ValueError(_UNREADABLE.format(name)) from error
+    if any(type(size) is not int for size in shape):  # True is an integer to the parser, and to nothing after it
+        raise ValueError(_UNREADABLE.format(name))
     if dtype.hasobject:
         raise ValueError(
             f"{name} holds pickled objects, which are not loaded because that can run code; save an array of numbers"

@@ -376,6 +376,8 @@ HEADER = "{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
         npy_with(HEADER.format(descr="<f8", shape=(10**30, 4)), bytes(64)),
         npy_with(HEADER.format(descr="<f8", shape=(-1, 2)), bytes(64)),
         npy_with(HEADER.format(descr="<f8", shape=(True, 2.0)), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(True, 2)), bytes(16)),
+        npy_with(HEADER.format(descr="<f8", shape=(2, True)), bytes(16)),
         npy_with(HEADER.format(descr="<f8", shape=(4, 2)), bytes(63)),
         npy_with(HEADER.format(descr="<f8", shape=(1,) * 100), bytes(64)),
         npy_with(HEADER.format(descr="<f8", shape=(0, 10**30)), bytes(64)),
@@ -391,7 +393,7 @@ HEADER = "{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
         b"\x93NUM",
         b"PK\x03\x04",
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_a_npy_file_whose_header_lies_is_refused_by_name_without_taking_memory(write, content):
     path = write(content, "x.npy")
