@@ -94,6 +94,17 @@ def test_columns_choose_and_order_the_features(x, files):
     assert bgmm.stream(files["parquet"].path).features == ("x1", "other", "x2")
 
 
+def test_the_index_of_a_frame_in_parquet_is_no_feature(tmp_path):
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": [1.5, 2.5, 3.5], "b": [4, 6, 5]})
+    for index in ([3, 7, 9], pd.Index([3, 7, 9], name="site"), pd.MultiIndex.from_tuples([(0, 1), (0, 2), (1, 1)]), None):
+        frame.set_axis(range(3) if index is None else index).to_parquet(tmp_path / "rows.parquet")
+        source = bgmm.stream(tmp_path / "rows.parquet")
+        assert source.features == ("a", "b")
+        np.testing.assert_array_equal(source.read(0, 3), frame)
+
+
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "a missing"), (np.inf, "an infinite")])
 def test_missing_value_in_a_stream_is_refused_by_file_row_and_column(x, tmp_path, value, what):
     x = np.tile(x, (2, 1))  # more than are read at a time

@@ -14,6 +14,7 @@ _MAX_SHOWN = 40  # characters of a cell in a message
 _CURRENCY = "[$\u20ac\u00a3\u00a5]"
 _GROUPED = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d{1,3}(?:[ '\u00a0\u202f]\d{3})+(?:[.,]\d+)?"
 _DRESSED = re.compile(rf"{_CURRENCY}?\s*[-+]?(?:{_GROUPED}|\d+(?:[.,]\d*)?|[.,]\d+)\s*(?:%|{_CURRENCY})?")
+_UNNAMED = re.compile(r"Unnamed: \d+(\.\d+)*")  # as pandas calls a column without a name
 _LABELS = re.compile(
     r"unnamed: 0(\.\d+)?|index|idx|(.*[ _.-])?(row|record|case)?[ _.-]?id|.*[a-z](Id|ID)|row|rownames|#", re.DOTALL
 )
@@ -59,18 +60,25 @@ def counts_rows(values: np.ndarray) -> bool:
     return values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(len(values)))
 
 
-def labels_rows(column: str, place: int, values: np.ndarray) -> str | None:
-    """Why the numbers of a column are labels of the rows, by its name and where it stands; None where they are data."""
-    unnamed = column.startswith("Unnamed: 0") and place == 0  # the name that pandas gives to a first column without one
+def n_unnamed(columns: Sequence[str]) -> int:
+    """How many columns without a name stand first."""
+    return next((j for j, column in enumerate(columns) if not _UNNAMED.fullmatch(column)), len(columns))
+
+
+def labels_rows(column: str, unnamed: bool, values: np.ndarray) -> str | None:
+    """Why the numbers of a column are labels of the rows, by its name; None where they are data.
+
+    :param unnamed: whether it stands first without a name, or beside others that do, as the index of a frame in a file.
+    """
     if not unnamed and not (_LABELS.fullmatch(column) or _LABELS.fullmatch(column.lower())):
         return None
     keep = "to use it, give it another name, or, of a file, list the columns (--columns of the command)"
     if counts_rows(values):
         return f"it only counts the rows; {keep}"
+    if unnamed:
+        return "it stands first and has no name, as labels of rows do; name it to use it"
     if not np.array_equal(values, np.floor(values)):
         return None
-    if unnamed:
-        return "it has no name and whole numbers, as labels of rows have; name it to use it"
     distinct = len(np.unique(values)) == len(values)
     return f"its whole numbers are all different, as labels of rows are; {keep}" if distinct else None
 

@@ -126,7 +126,9 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> ParquetStream:
     try:
         with pq.ParquetFile(path) as file:
             types, metadata = file.schema_arrow, file.metadata
-            numeric = tuple(f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
+            index = (types.pandas_metadata or {}).get("index_columns", [])  # of a frame that pandas wrote: labels of its rows
+            numbers = [f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
+            numeric = tuple(name for name in numbers if name not in index)
             sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     except Exception as error:  # the metadata of a hostile file raise whatever their readers do
         raise ValueError(NO_PARQUET.format(f"'{path}'")) from error

@@ -1,6 +1,6 @@
 """Tables of numbers from a user's file, array or DataFrame.
 
-A column that was not requested is skipped with a note where it is text or labels the rows: a first one without a name,
+A column that was not requested is skipped with a note where it is text or labels the rows: the first ones without a name,
 and one that is called an id or an index and holds whole numbers, all different. Other unusable data, such as a few texts among
 numbers, raise a ValueError, whose sentence names the file, row or column and says what to do. Messages count rows from 1, the
 first row of data, and lines from the first of the file.
@@ -23,7 +23,7 @@ import numpy as np
 
 from bgmm.data.binary import read_npy, read_parquet
 from bgmm.data.columns import lost_digits
-from bgmm.data.source import Source, Unusable, check_name, column_of, labels_rows
+from bgmm.data.source import Source, Unusable, check_name, column_of, labels_rows, n_unnamed
 from bgmm.data.text import read_text
 
 _MAX_LISTED = 20  # column names in a message
@@ -144,14 +144,14 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool, copy: b
     if fitting and source.n_rows == 1:
         raise ValueError(f"{name} has a single row; a fit needs at least 2 rows")
     _refuse_repeated(names, name)
-    position = {column: j for j, column in enumerate(names)}
+    position, first = {column: j for j, column in enumerate(names)}, n_unnamed(names)
     for column in names if wanted is None else _check_wanted(source, wanted):
         values = source.numbers(position[column])
         if isinstance(values, Unusable):
             if wanted is not None or not values.skipped:
                 raise ValueError(f"column {column!r} of {name} cannot be used: {values.sentence}")
             notes.append(f"skipped column {column!r}: {values.sentence}")
-        elif wanted is None and source.is_named and (why := labels_rows(column, position[column], values)) is not None:
+        elif wanted is None and source.is_named and (why := labels_rows(column, position[column] < first, values)) is not None:
             notes.append(f"skipped column {column!r}: {why}")
         else:
             kept[column] = values

@@ -41,7 +41,7 @@ def read_text(name: str, file: BinaryIO) -> Source:
     header = header_of(name, rows, partial(_number, mark=mark))
     notes = [f"read commas in the numbers of {name} as decimal marks"] if mark == "," else []
     notes += [] if header.note is None else [header.note]
-    names = [cell or f"Unnamed: {j}" for j, cell in enumerate(rows[0])]
+    names = [cell or _unnamed(j, rows[0]) for j, cell in enumerate(rows[0])]
     if header.is_names:
         ends, rows = ends[1:], rows[1:]
     else:
@@ -55,6 +55,14 @@ def read_text(name: str, file: BinaryIO) -> Source:
         return np.array(columns[j], object)
 
     return Source(name, len(rows), names, numbers, tuple(notes), is_named=header.is_names, raw=raw)
+
+
+def _unnamed(j: int, cells: list[str]) -> str:
+    """The name of a column without one: as pandas calls it, which also stands in the files that it writes anew."""
+    name = f"Unnamed: {j}"
+    while name in cells:
+        name += ".1"
+    return name
 
 
 def _decode(data: bytes) -> str:

@@ -124,8 +124,33 @@ def test_unnamed_first_column_that_counts_rows_is_skipped_with_a_note(write, tex
     assert table.notes[0].startswith("skipped column 'Unnamed: 0': it only counts the rows; to use it, give it another name")
 
 
-def test_unnamed_first_column_of_decimals_is_data(write):
-    assert_table(read_table(write(",a\n5.5,1\n7,3\n")), [[5.5, 1], [7, 3]], ["Unnamed: 0", "a"])
+INDICES = {
+    "two levels": pd.MultiIndex.from_product([["u", "v"], range(3)]),
+    "levels of numbers": pd.MultiIndex.from_product([[7, 3], [0.5, 1.5, 2.5]]),
+    "decimals": pd.Index([0.25, 0.5, 0.75, 1.5, 2, 3]),
+}
+
+
+@pytest.mark.parametrize(
+    ("index", "names"),
+    [*((index, names) for index in INDICES.values() for names in (["a", "b"], [0, 1])), (pd.Index([NAN, 5] * 3), ["a", "b"])],
+)
+def test_an_index_that_pandas_wrote_is_no_feature_also_when_written_twice(tmp_path, index, names):
+    frame = pd.DataFrame([[1.5, 2], [3, 4.5], [0, 1], [7, 2], [3, 3], [9, 4]], index=index, columns=names)
+    frame.to_csv(tmp_path / "once.csv")
+    pd.read_csv(tmp_path / "once.csv").to_csv(tmp_path / "twice.csv")
+    pd.read_csv(tmp_path / "twice.csv").to_csv(tmp_path / "thrice.csv")
+    for name, n_labels in (("once", index.nlevels), ("twice", index.nlevels + 1), ("thrice", index.nlevels + 2)):
+        table = read_table(tmp_path / f"{name}.csv")
+        assert_table(table, frame, map(str, names))
+        assert sum(note.startswith("skipped column 'Unnamed: ") for note in table.notes) == n_labels
+    chosen = read_table(tmp_path / "twice.csv", ["Unnamed: 0.1", str(names[0])])
+    assert_table(chosen, np.column_stack([np.arange(6), frame.iloc[:, 0]]))
+
+
+def test_columns_without_a_name_behind_a_named_one_are_data_and_alone_they_are_asked_about(write):
+    assert read_table(write("a,,b\n1,2,3\n4,6,6\n")).features == ("a", "Unnamed: 1", "b")
+    assert "name it to use it" in refusal(read_table, write("Unnamed: 0,Unnamed: 1\n1.5,2\n4,6\n"))
 
 
 def test_columns_without_names_that_pandas_wrote_have_their_numbers_as_names(tmp_path):
