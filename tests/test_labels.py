@@ -94,6 +94,15 @@ def test_rows_of_any_other_index_are_numbered_as_those_of_an_array(kind):
     assert list(index_of(bgmm.co_clustering(tree))) == list(range(N))
 
 
+@pytest.mark.parametrize("label", ["a\0b", "\ud800"])
+def test_labels_that_no_file_can_hold_are_refused_before_the_fit_and_of_new_rows(label):
+    x = frame(pd.Index([label if i == 6 else f"row {i}" for i in range(N)], dtype=object))
+    tree = fitted(x.to_numpy())
+    for ask in (fitted, lambda rows: bgmm.membership(tree, rows), as_table):
+        with pytest.raises(ValueError, match=r"^row 7 of the table has a name with a character that no file can hold"):
+            ask(x)
+
+
 def test_new_rows_have_their_own_index_and_those_of_an_array_none():
     tree = fitted(frame(INDICES["strings"]))
     new = frame(INDICES["dates"])[["b", "a"]].iloc[3:7]

@@ -52,6 +52,8 @@ def row_labels(x: Any) -> np.ndarray | None:
     Answers can be matched by strings, numbers or dates (without a time zone) that are all different, and files can hold these.
     Any other index (of several levels, with repeated or missing entries, of other kinds) is left out, so that the rows are
     numbered from 0, as those of an array are.
+
+    :raises ValueError: when a string has a character that no file can hold.
     """
     import pandas as pd
 
@@ -67,7 +69,11 @@ def row_labels(x: Any) -> np.ndarray | None:
         return None
     if labels.dtype.kind in "iufM":
         return labels
-    return labels.astype(object) if len(labels) and all(isinstance(label, str) for label in labels) else None
+    if not len(labels) or not all(isinstance(label, str) for label in labels):
+        return None
+    for i, label in enumerate(labels, 1):
+        check_name(f"row {i} of the table", label)
+    return labels.astype(object)
 
 
 def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = True, copy: bool = True) -> Table:
