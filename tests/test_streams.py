@@ -146,6 +146,8 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path, files):
     for source in files.values():
         with pytest.raises(ValueError, match="no numeric column 'x9'; it has x1, "):
             bgmm.stream(source.path, columns=["x9"])
+        with pytest.raises(ValueError, match="the list of columns to use names column 'x1' 2 times"):
+            bgmm.stream(source.path, columns=["x1", "x2", "x1"])
 
 
 _PEAK = """

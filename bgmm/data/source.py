@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+_NO_NAMES = ("None", "nan", "NaT", "<NA>")  # texts of what stands in the place of a name that is missing
 _MAX_SHOWN = 40  # characters of a cell in a message
 # A number with more to it, which could be read in more than one way: 12%, $5, 1,234.5, 1.234,5, 1 234
 _CURRENCY = "[$\u20ac\u00a3\u00a5]"
@@ -43,6 +45,20 @@ class Source(NamedTuple):
     is_named: bool = True
     raw: Callable[[int], np.ndarray] | None = None  # the values of column j before they became float64
     matrix: np.ndarray | None = None  # the values of all columns, where they came as float64, row after row
+
+
+def distinct_names(name: str, given: Sequence[Any]) -> list[str]:
+    """The names of columns as text, which must differ."""
+    names = [str(one) for one in given]
+    for column, count in Counter(names).most_common(1):
+        if count > 1:
+            same = {j: one for j, one in enumerate(given, 1) if str(one) == column}
+            if column in _NO_NAMES and not any(isinstance(one, str) for one in same.values()):
+                raise ValueError(f"{name} has no name for columns {' and '.join(map(str, same))}; give each its own")
+            kinds = list(dict.fromkeys(map(repr, same.values())))
+            alike = f" ({' and '.join(kinds)} are the same as text)" if len(kinds) > 1 else ""
+            raise ValueError(f"{name} names column {column!r} {count} times{alike}; each name may occur once")
+    return names
 
 
 def check_name(what: str, column: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from bgmm.core.scaling import CHUNK
 from bgmm.data.binary import NO_PARQUET, npy_header, pyarrow_parquet
 from bgmm.data.columns import lost_digits
-from bgmm.data.source import check_name
+from bgmm.data.source import check_name, distinct_names
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _selected(path: Path, names: tuple[str, ...], columns: Sequence[str] | None)
     """The columns to use, which must be there and have names that a tree can hold."""
     if isinstance(columns, str):
         raise ValueError(f"columns must be a list of names, such as [{columns!r}], not {columns!r}")
-    kept = names if columns is None else tuple(columns)
+    kept = names if columns is None else tuple(distinct_names("the list of columns to use", columns))
     for name in kept:
         if name not in names:
             raise ValueError(f"'{path}' has no numeric column '{name}'; it has {', '.join(names)}")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import partial
@@ -23,7 +22,7 @@ import numpy as np
 
 from bgmm.data.binary import read_npy, read_parquet
 from bgmm.data.columns import lost_digits
-from bgmm.data.source import Source, Unusable, check_name, column_of, labels_rows, n_unnamed
+from bgmm.data.source import Source, Unusable, check_name, column_of, distinct_names, labels_rows, n_unnamed
 from bgmm.data.text import read_text
 
 _MAX_LISTED = 20  # column names in a message
@@ -149,7 +148,6 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool, copy: b
         raise ValueError(f"{name} has no {'rows' if names else 'columns'}")
     if fitting and source.n_rows == 1:
         raise ValueError(f"{name} has a single row; a fit needs at least 2 rows")
-    _refuse_repeated(names, name)
     position, first = {column: j for j, column in enumerate(names)}, n_unnamed(names)
     for column in names if wanted is None else _check_wanted(source, wanted):
         values = source.numbers(position[column])
@@ -177,10 +175,10 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool, copy: b
 
 def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
     """The names of the wanted columns, checked to exist."""
-    names = [str(column) for column in wanted] if np.iterable(wanted) and not isinstance(wanted, str) else []
-    if not names:
+    given = list(wanted) if np.iterable(wanted) and not isinstance(wanted, str) else []
+    if not given:
         raise ValueError(f"columns must be a list of names, such as [{source.columns[0]!r}], not {wanted!r}")
-    _refuse_repeated(names, "the list of columns to use")
+    names = distinct_names("the list of columns to use", given)
     for column in names:
         if column not in source.columns:
             near = difflib.get_close_matches(column, source.columns, n=1)
@@ -189,12 +187,6 @@ def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{source.name} has no column {column!r}, only {listed}{more}{hint}")
     return names
-
-
-def _refuse_repeated(names: list[str], name: str) -> None:
-    column, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"{name} names column {column!r} {count} times; each name may occur once")
 
 
 def _check_numbers(what: str, column: str, values: np.ndarray, fitting: bool) -> None:
@@ -217,7 +209,7 @@ def _frame(name: str, frame: Any) -> Source:
         column = frame.iloc[:, j]  # of an extension type with gaps, pandas gives float64 unless asked for objects
         return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.to_numpy(object)
 
-    return Source(name, len(frame), [str(column) for column in frame.columns], numbers, labels=row_labels(frame), raw=raw)
+    return Source(name, len(frame), distinct_names(name, frame.columns), numbers, labels=row_labels(frame), raw=raw)
 
 
 def _array(name: str, x: Any) -> Source:

@@ -68,6 +68,27 @@ def test_thousands_points_beside_decimal_commas_are_not_taken_for_decimals(write
     assert_table(read_table(path, ["a", "c"]), [[1.5, 2.5], [2.5, NAN]], "ac")
 
 
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("a;b\n1,5;1.234,5\n2,5;2.222,5\n", "1.234,5"),
+        ("a;b\n1,5;1.234\n2,5;2.222\n", "1.234"),
+        ("a;b\n1.5;1,234\n2;2,222\n", "1,234"),
+        ("a;b\n1.5;1,234\n2.5;2,222\n-.5;1,234,567.5\n", "1,234"),
+        ("a\tb\n1.234,5\t5\n1.222,5\t6\n", "1.234,5"),
+        ("a\n1.234,5\n2.345,5\n", "1.234,5"),
+    ],
+)
+def test_the_cell_with_marks_between_thousands_is_named(write, text, cell):
+    said = refusal(read_table, write(text))
+    assert f"line 2 has '{cell}'; write plain numbers, without signs or marks between thousands" in said
+
+
+@pytest.mark.parametrize("text", ["a;b\n1,234;5,678\n2,345;3,456\n", "a;b\n1.234;5.678\n2.345;3.456\n"])
+def test_three_decimals_are_no_thousands(write, text):
+    assert_table(read_table(write(text)), [[1.234, 5.678], [2.345, 3.456]], "ab")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
 def test_encoding_is_found_out(write, encoding):
     path = write("Länge;µ\n1;2\n3;4\n".encode(encoding))
@@ -340,6 +361,7 @@ def test_names_that_no_file_can_hold_are_refused_before_any_work_unless_left_out
         (["waitng"], ["no column 'waitng'", "'eruption', 'waiting'", "did you mean 'waiting'?"]),
         (["zzz"], ["no column 'zzz'", "'eruption', 'waiting'"]),
         (["waiting", "waiting"], ["'waiting' 2 times"]),
+        ([1, "1"], ["the list of columns", "'1' 2 times (1 and '1' are the same as text)"]),
         ([], ["list of names"]),
         ("waiting", ["list of names", "'waiting'"]),
     ],
@@ -623,7 +645,10 @@ def test_a_table_of_another_library_that_needs_pyarrow_says_so():
         ([[1, NAN], [2, NAN]], ["'x2'", "no value"]),
         (pd.DataFrame({"a": [1, 2], "b": [None, None]}), ["'b'", "no value"]),
         (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), ["'a'", "2 times"]),
-        (pd.DataFrame([[1, 2], [3, 4]], columns=[1, "1"]), ["'1'", "2 times"]),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=[1, "1"]), ["'1'", "2 times (1 and '1' are the same as text)"]),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=[None, NAN]), ["no name for columns 1 and 2"]),
+        (pd.DataFrame([[1, 2, 3], [3, 4, 5]], columns=["a", None, None]), ["no name for columns 2 and 3"]),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=["nan", "nan"]), ["'nan'", "2 times"]),
         (pd.Series([1, 2], name="a\0"), ["'a\\x00'", "rename"]),
     ],
 )
