@@ -94,6 +94,19 @@ def test_rows_of_any_other_index_are_numbered_as_those_of_an_array(kind):
     assert list(index_of(bgmm.co_clustering(tree))) == list(range(N))
 
 
+def test_coordinates_of_an_xarray_name_its_features_and_rows_also_in_another_order():
+    x = frame(INDICES["strings"])
+    array = xr.DataArray(x.to_numpy(), {"row": list(x.index), "column": ["u", "v"]}, dims=("row", "column"))
+    tree = fitted(array)
+    assert list(tree["posterior"]["feature"].to_numpy()) == ["u", "v"]
+    xr.testing.assert_equal(bgmm.membership(tree), bgmm.membership(fitted(x)))
+    new = array.isel(row=[7, 3], column=[1, 0])
+    found = bgmm.membership(tree, new)
+    assert list(index_of(found)) == ["row 7", "row 3"]
+    np.testing.assert_allclose(found, bgmm.membership(tree)[[7, 3]], rtol=1e-9)
+    assert as_table(array.drop_vars("column")).features == ("x1", "x2")
+
+
 @pytest.mark.parametrize("label", ["a\0b", "\ud800"])
 def test_labels_that_no_file_can_hold_are_refused_before_the_fit_and_of_new_rows(label):
     x = frame(pd.Index([label if i == 6 else f"row {i}" for i in range(N)], dtype=object))

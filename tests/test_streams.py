@@ -94,6 +94,18 @@ def test_columns_choose_and_order_the_features(x, files):
     assert bgmm.stream(files["parquet"].path).features == ("x1", "other", "x2")
 
 
+def test_an_array_of_one_axis_is_one_feature_as_in_memory(tmp_path):
+    x = np.concatenate([np.arange(20.0), 100 + np.arange(20.0)])
+    np.save(tmp_path / "line.npy", x)
+    source = bgmm.stream(tmp_path / "line.npy")
+    assert (source.features, source.n_rows) == (("x1",), 40)
+    np.testing.assert_array_equal(source.read(3, 9), x[3:9, None])
+    np.testing.assert_array_equal(source.take(np.array([1, 30])), x[[1, 30], None])
+    np.save(tmp_path / "column.npy", x[:, None])
+    fits = [bgmm.fit(models.finite(2), data, bgmm.EM(n_starts=2)) for data in (source, bgmm.stream(tmp_path / "column.npy"))]
+    np.testing.assert_array_equal(*(tree["posterior"]["means"] for tree in fits))
+
+
 def test_the_index_of_a_frame_in_parquet_is_no_feature(tmp_path):
     import pandas as pd
 
@@ -134,12 +146,12 @@ def test_log_likelihood_of_every_row_of_a_stream_is_refused(files):
 
 
 def test_wrong_files_are_refused_in_one_sentence(tmp_path, files):
-    np.save(tmp_path / "line.npy", np.zeros(5))
+    np.save(tmp_path / "cube.npy", np.zeros((5, 2, 2)))
     (tmp_path / "rows.csv").write_text("x1,x2\n1,2\n")
     for path, sentence in [
         (tmp_path / "none.npy", "no file"),
         (tmp_path / "rows.csv", "must be a .npy or .parquet file to be streamed"),
-        (tmp_path / "line.npy", "must hold an array of numbers with rows and columns, not float64 of"),
+        (tmp_path / "cube.npy", r"must hold an array of numbers of shape \(n, d\), or \(n,\), not float64 of \(5, 2, 2\)"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             bgmm.stream(path)

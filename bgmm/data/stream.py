@@ -58,15 +58,20 @@ class Stream:
 
 
 class NpyStream(Stream):
-    """Rows of an array (n, d) in a .npy file, through a memory map."""
+    """Rows of an array (n, d), or (n,) for one feature, in a .npy file, through a memory map."""
 
     def raw(self, start: int, stop: int) -> list[np.ndarray]:
-        """From the memory map, which is opened and closed here: pages that were read do not stay in this process."""
-        return list(np.load(self.path, mmap_mode="r")[start:stop][:, list(self.columns)].T)
+        """From the memory map."""
+        return list(self._at(slice(start, stop)).T)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """At once."""
-        return np.asarray(np.load(self.path, mmap_mode="r")[rows][:, list(self.columns)], np.float64)
+        return np.asarray(self._at(rows), np.float64)
+
+    def _at(self, rows: slice | np.ndarray) -> np.ndarray:
+        """From the memory map, which is opened and closed here: pages that were read do not stay in this process."""
+        found = np.load(self.path, mmap_mode="r")[rows]
+        return (found if found.ndim == 2 else found[:, None])[:, list(self.columns)]
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class ParquetStream(Stream):
 def stream(path: str | Path, columns: Sequence[str] | None = None) -> Stream:
     """Rows of a file that ``bgmm.fit`` reads block by block instead of holding them in memory.
 
-    :param path: a .npy file with an array (n, d), whose features are named x1, x2, ..., or a Parquet file.
+    :param path: a .npy file with an array (n, d), or (n,) for one feature, whose features are named x1, x2, ..., or a Parquet
+        file.
     :param columns: names of the columns to use; by default all (of Parquet, all numeric ones).
     :raises ValueError: when there is no such file, or it is of another kind; the sentence says what to do.
     """
@@ -109,9 +115,9 @@ def stream(path: str | Path, columns: Sequence[str] | None = None) -> Stream:
     if path.suffix == ".npy":
         with path.open("rb") as file:
             shape, dtype = npy_header(f"'{path}'", file)
-        if len(shape) != 2 or dtype.kind not in "iuf" or 0 in shape:
-            raise ValueError(f"'{path}' must hold an array of numbers with rows and columns, not {dtype} of {shape}")
-        names = tuple(f"x{j + 1}" for j in range(shape[1]))
+        if len(shape) not in (1, 2) or dtype.kind not in "iuf" or 0 in shape:
+            raise ValueError(f"'{path}' must hold an array of numbers of shape (n, d), or (n,), not {dtype} of {shape}")
+        names = tuple(f"x{j + 1}" for j in range(shape[1] if len(shape) == 2 else 1))
         kept = _selected(path, names, columns)
         return NpyStream(path, shape[0], kept, tuple(names.index(name) for name in kept))
     if path.suffix == ".parquet":

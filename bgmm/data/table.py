@@ -46,7 +46,7 @@ def unnamed(features: tuple[str, ...]) -> bool:
 
 
 def row_labels(x: Any) -> np.ndarray | None:
-    """The index of a DataFrame or a Series, which answers about its rows carry; None where the rows are only numbered.
+    """The index of a DataFrame or alike, which answers about its rows carry; None where the rows are only numbered.
 
     Answers can be matched by strings, numbers or dates (without a time zone) that are all different, and files can hold these.
     Any other index (of several levels, with repeated or missing entries, of other kinds) is left out, so that the rows are
@@ -58,6 +58,7 @@ def row_labels(x: Any) -> np.ndarray | None:
 
     if isinstance(x, Table):
         return x.labels
+    x = _with_names(x)
     if not isinstance(x, pd.DataFrame | pd.Series):
         return None
     index = x.index
@@ -79,7 +80,7 @@ def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = Tr
     """The numeric columns of an array or DataFrame.
 
     :param x: array of shape (n, d), or (n,) for one feature; pandas or polars DataFrame; anything that NumPy converts to
-        such an array. The features of an array are named x1, x2, ...
+        such an array. The features of an array are named x1, x2, ..., those of an xarray.DataArray by its coordinate, if any.
     :param columns: names of the columns to use; by default all numeric columns.
     :param fitting: whether the table is to be fitted, which needs at least two rows and a value in every column.
     :param copy: False for values that share the memory of x where it is an array of float64, row after row.
@@ -91,6 +92,7 @@ def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = Tr
 
     if isinstance(x, Stream):
         raise ValueError("this needs rows in memory, and x is a stream; give some of its rows, such as x.read(0, 1000)")
+    x = _with_names(x)
     if not isinstance(x, pd.DataFrame | pd.Series) and _is_foreign_frame(type(x)):
         try:
             x = x.to_pandas()
@@ -100,6 +102,13 @@ def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = Tr
         x = x.to_frame("x1" if x.name in (None, "") else x.name)
     source = _frame("the table", x) if isinstance(x, pd.DataFrame) else _array("the table", x)
     return _select(source, columns, fitting, copy)
+
+
+def _with_names(x: Any) -> Any:
+    """An xarray.DataArray (n, d) with a coordinate of its features as the DataFrame that it is; anything else as it is."""
+    import xarray as xr
+
+    return x.to_pandas() if isinstance(x, xr.DataArray) and x.ndim == 2 and x.dims[1] in x.indexes else x
 
 
 def _is_foreign_frame(kind: type) -> bool:
