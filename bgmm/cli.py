@@ -263,3 +263,7 @@ def _prepare_jax() -> None:
     """Configure JAX before it is imported: one device for each core."""
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(os.cpu_count() or 1, _MAX_DEVICES)))
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if its own cache folder cannot be written
+
+
+if __name__ == "__main__":
+    main()

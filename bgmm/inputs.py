@@ -84,13 +84,14 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     take: Callable[[np.ndarray], np.ndarray]
     if isinstance(x, Stream):
         features, n, values = x.features, x.n_rows, x
-        chunks, take = _checked_chunks(x), x.take
+        chunks, take, notes = _checked_chunks(x), x.take, x.lost_digits()
     else:
         table = x if isinstance(x, Table) else as_table(x, copy=False)
-        for note in () if table is x else table.notes:
-            warnings.warn(note, stacklevel=5)
+        notes = [] if table is x else list(table.notes)
         features, n, values, labels = table.features, len(table.values), table.values, table.labels
         chunks, take = partial(scaling.in_chunks, table.values), table.values.__getitem__
+    for note in notes:
+        warnings.warn(note, stacklevel=5)
     c = _observation_weights(weights, n)
     candidates = np.arange(n) if c is None else np.flatnonzero(c)
     n_counted = len(candidates)
@@ -154,7 +155,7 @@ def _observation_weights(weights, n: int) -> Float[np.ndarray, " n"] | None:
         return None
     try:
         c = np.array(weights, np.float64)  # a copy: the tree keeps it
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"weights must be one number for each of the {n} rows") from None
     if c.shape != (n,):
         raise ValueError(f"weights must be one number for each of the {n} rows, not of shape {c.shape}")
@@ -197,7 +198,7 @@ def start_mixture(start, data: Data, k: int) -> Mixture:
         return _of_tree(start, data.features, data.units, k)
     try:
         array = np.asarray(start, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.empty(0)
     if array.shape == (k, d) and np.isfinite(array).all():
         first, second = np.nonzero(np.triu((array[:, None] == array[None]).all(2), 1))

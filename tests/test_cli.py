@@ -155,6 +155,13 @@ def test_help_is_given_when_asked_and_when_nothing_is(arguments, capsys):
     assert err == ""
 
 
+@pytest.mark.parametrize("module", ["bgmm", "bgmm.cli"])
+def test_python_runs_the_command_as_a_module(module):
+    ended = subprocess.run([sys.executable, "-m", module, "summary", "no.nc"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("bgmm: 'no.nc' does not exist")
+
+
 def test_version_is_printed(capsys):
     assert call("--version") == 0
     assert capsys.readouterr().out.startswith("bgmm 0.")

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "estimators": {"core", "engines", "estimators", "fitting", "models", "posterior", "tree"},
     "external_draws": {"core", "data", "posterior", "tree"},
     "cli": {"__init__", "core", "data", "engines", "show", "tree"},
+    "__main__": {"cli"},
     "__init__": {
         *("core", "data", "engines", "estimators", "evidence", "external_draws", "fitting"),
         *("models", "posterior", "prior", "program", "show", "tree"),

@@ -94,6 +94,28 @@ def test_rows_of_any_other_index_are_numbered_as_those_of_an_array(kind):
     assert list(index_of(bgmm.co_clustering(tree))) == list(range(N))
 
 
+def test_coordinates_of_an_xarray_name_its_features_and_rows_also_in_another_order():
+    x = frame(INDICES["strings"])
+    array = xr.DataArray(x.to_numpy(), {"row": list(x.index), "column": ["u", "v"]}, dims=("row", "column"))
+    tree = fitted(array)
+    assert list(tree["posterior"]["feature"].to_numpy()) == ["u", "v"]
+    xr.testing.assert_equal(bgmm.membership(tree), bgmm.membership(fitted(x)))
+    new = array.isel(row=[7, 3], column=[1, 0])
+    found = bgmm.membership(tree, new)
+    assert list(index_of(found)) == ["row 7", "row 3"]
+    np.testing.assert_allclose(found, bgmm.membership(tree)[[7, 3]], rtol=1e-9)
+    assert as_table(array.drop_vars("column")).features == ("x1", "x2")
+
+
+@pytest.mark.parametrize("label", ["a\0b", "\ud800"])
+def test_labels_that_no_file_can_hold_are_refused_before_the_fit_and_of_new_rows(label):
+    x = frame(pd.Index([label if i == 6 else f"row {i}" for i in range(N)], dtype=object))
+    tree = fitted(x.to_numpy())
+    for ask in (fitted, lambda rows: bgmm.membership(tree, rows), as_table):
+        with pytest.raises(ValueError, match=r"^row 7 of the table has a name with a character that no file can hold"):
+            ask(x)
+
+
 def test_new_rows_have_their_own_index_and_those_of_an_array_none():
     tree = fitted(frame(INDICES["strings"]))
     new = frame(INDICES["dates"])[["b", "a"]].iloc[3:7]

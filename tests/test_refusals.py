@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -12,6 +14,8 @@ import scipy.sparse
 
 import bgmm
 from bgmm import models
+from bgmm.data.stream import Stream
+from bgmm.data.table import as_table, read_table
 
 RNG = np.random.default_rng(8)
 X = np.concatenate([RNG.normal(size=(30, 2)), 8 + RNG.normal(size=(30, 2))])
@@ -32,6 +36,62 @@ def test_whole_numbers_that_float64_rounds_are_named_by_row_and_column(values):
     with pytest.warns(UserWarning, match=expected.replace("stamp", "x1")):
         bgmm.fit(models.finite(1), x, "em")
     bgmm.fit(models.finite(1), x[:3], "em")  # exact in float64, and warnings are errors
+
+
+BIG = 2**53 + 1
+
+
+def stream_of(path, x):
+    np.save(path, x)
+    return bgmm.stream(path)
+
+
+def parquet_of(path, values, read):
+    pd.DataFrame({"b": [1.5, 2, 4, 3], "stamp": values}).to_parquet(path)
+    return read(path)
+
+
+def csv_of(path, text):
+    path.write_text(text)
+    return read_table(path)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda folder: csv_of(folder / "x.csv", f"b,stamp\n1.5,3\n2,{BIG}\n4,5\n3,{BIG + 1}\n"),
+        lambda folder: csv_of(folder / "x.csv", f"b;stamp\n1,5;+3\n2;-{'0' * 5000}{BIG}\n4;5\n3;{BIG + 1}\n"),
+        lambda folder: stream_of(folder / "x.npy", np.array([[1, 3], [2, BIG], [4, 5], [3, BIG + 1]])),
+        lambda folder: stream_of(folder / "x.npy", np.array([[1, 3], [2, BIG], [4, 5], [3, BIG + 1]], np.uint64)),
+        lambda folder: parquet_of(folder / "x.parquet", [3, BIG, 5, BIG + 1], bgmm.stream),
+        lambda folder: parquet_of(folder / "x.parquet", pd.array([3, BIG, None, BIG + 1], "Int64"), read_table),
+        lambda folder: as_table(pd.DataFrame({"b": [1.5, 2, 4, 3], "stamp": pd.array([3, BIG, None, BIG + 1], "Int64")})),
+        lambda folder: as_table([[1.5, 3], [2, BIG], [4, 5], [3, BIG + 1]]),
+        lambda folder: as_table(np.ma.array([[1, 3], [2, BIG], [BIG, 5], [3, BIG + 1]], mask=[[0, 0], [0, 0], [1, 0], [0, 0]])),
+        lambda folder: as_table(pd.DataFrame({"b": [1.5, 2, 4], "stamp": [Decimal(3), Decimal(BIG), Decimal("0.5")]})),
+    ],
+    ids=["csv", "decimal commas", "npy", "uint64", "parquet stream", "parquet", "Int64", "lists", "masked", "Decimal"],
+)
+def test_whole_numbers_that_float64_rounds_are_named_whatever_holds_them(made, tmp_path):
+    data = made(tmp_path)
+    notes = data.lost_digits() if isinstance(data, Stream) else data.notes
+    (note,) = (note for note in notes if "2^53" in note)
+    assert note.startswith(f"column '{data.features[1]}' of ")
+    assert "(row 2 has " in note
+    assert f"{BIG})" in note
+
+
+def test_a_fit_of_a_stream_names_the_first_row_that_float64_rounds_and_no_exact_ones(tmp_path):
+    x = np.stack([np.arange(70_000) % 97, 2**53 + 2 * (np.arange(70_000) % 89)], 1)
+    assert stream_of(tmp_path / "exact.npy", x).lost_digits() == []
+    x[66_000, 1] += 1
+    with pytest.warns(UserWarning, match=r"^column 'x2' of '.*rows.npy' has whole numbers above 2\^53, .* \(row 66001 has"):
+        bgmm.fit(models.finite(1), stream_of(tmp_path / "rows.npy", x), bgmm.EM(n_starts=1))
+
+
+def test_weights_and_means_beyond_float64_are_refused():
+    assert "one number for each of the 60 rows" in refusal(models.finite(2), X, "em", weights=[10**400] * 60)
+    assert refusal(models.finite(2), X, "em", start=[[0, 0], [10**400, 1]]).startswith("start must be finite means")
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,29 @@ def test_columns_choose_and_order_the_features(x, files):
     assert bgmm.stream(files["parquet"].path).features == ("x1", "other", "x2")
 
 
+def test_an_array_of_one_axis_is_one_feature_as_in_memory(tmp_path):
+    x = np.concatenate([np.arange(20.0), 100 + np.arange(20.0)])
+    np.save(tmp_path / "line.npy", x)
+    source = bgmm.stream(tmp_path / "line.npy")
+    assert (source.features, source.n_rows) == (("x1",), 40)
+    np.testing.assert_array_equal(source.read(3, 9), x[3:9, None])
+    np.testing.assert_array_equal(source.take(np.array([1, 30])), x[[1, 30], None])
+    np.save(tmp_path / "column.npy", x[:, None])
+    fits = [bgmm.fit(models.finite(2), data, bgmm.EM(n_starts=2)) for data in (source, bgmm.stream(tmp_path / "column.npy"))]
+    np.testing.assert_array_equal(*(tree["posterior"]["means"] for tree in fits))
+
+
+def test_the_index_of_a_frame_in_parquet_is_no_feature(tmp_path):
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": [1.5, 2.5, 3.5], "b": [4, 6, 5]})
+    for index in ([3, 7, 9], pd.Index([3, 7, 9], name="site"), pd.MultiIndex.from_tuples([(0, 1), (0, 2), (1, 1)]), None):
+        frame.set_axis(range(3) if index is None else index).to_parquet(tmp_path / "rows.parquet")
+        source = bgmm.stream(tmp_path / "rows.parquet")
+        assert source.features == ("a", "b")
+        np.testing.assert_array_equal(source.read(0, 3), frame)
+
+
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "a missing"), (np.inf, "an infinite")])
 def test_missing_value_in_a_stream_is_refused_by_file_row_and_column(x, tmp_path, value, what):
     x = np.tile(x, (2, 1))  # more than are read at a time
@@ -123,18 +146,20 @@ def test_log_likelihood_of_every_row_of_a_stream_is_refused(files):
 
 
 def test_wrong_files_are_refused_in_one_sentence(tmp_path, files):
-    np.save(tmp_path / "line.npy", np.zeros(5))
+    np.save(tmp_path / "cube.npy", np.zeros((5, 2, 2)))
     (tmp_path / "rows.csv").write_text("x1,x2\n1,2\n")
     for path, sentence in [
         (tmp_path / "none.npy", "no file"),
         (tmp_path / "rows.csv", "must be a .npy or .parquet file to be streamed"),
-        (tmp_path / "line.npy", "must hold an array of numbers with rows and columns, not float64 of"),
+        (tmp_path / "cube.npy", r"must hold an array of numbers of shape \(n, d\), or \(n,\), not float64 of \(5, 2, 2\)"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             bgmm.stream(path)
     for source in files.values():
         with pytest.raises(ValueError, match="no numeric column 'x9'; it has x1, "):
             bgmm.stream(source.path, columns=["x9"])
+        with pytest.raises(ValueError, match="the list of columns to use names column 'x1' 2 times"):
+            bgmm.stream(source.path, columns=["x1", "x2", "x1"])
 
 
 _PEAK = """

@@ -31,6 +31,8 @@ def npy_header(name: str, file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
         shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
     except Exception as error:  # a hostile header raises whatever the parser of Python does
         raise ValueError(_UNREADABLE.format(name)) from error
+    if any(type(size) is not int for size in shape):  # True is an integer to the parser, and to nothing after it
+        raise ValueError(_UNREADABLE.format(name))
     if dtype.hasobject:
         raise ValueError(
             f"{name} holds pickled objects, which are not loaded because that can run code; save an array of numbers"
@@ -67,6 +69,6 @@ def read_parquet(name: str, file: BinaryIO) -> pd.DataFrame:
     """The table of a Parquet file."""
     pq = pyarrow_parquet()
     try:
-        return pq.read_table(file).to_pandas()
+        return pq.read_table(file).to_pandas(integer_object_nulls=True)
     except Exception as error:  # the metadata of a hostile file raise whatever their readers do
         raise ValueError(NO_PARQUET.format(name)) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from numbers import Integral
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ from bgmm.core.bulk import Bulk
 from bgmm.core.scaling import Scaling, degenerate_columns
 
 _EXACT = 2**53  # up to which float64 holds every whole number
+_WHOLE = re.compile(r"[+-]?\d+")
 _FARTHEST = {"float64": 1e42, "float32": 1e12}  # standardised values beside which searches still find the other clusters
 _LISTED = 3  # rows or columns in a sentence
 _FEWEST = 10  # rows from which the kind of a column is read off
@@ -115,18 +118,32 @@ def _kind(x: Float[np.ndarray, " m"]) -> str | None:
     return None
 
 
-def lost_digits(raw: np.ndarray) -> int | None:
-    """The first row whose whole number float64 cannot hold, if there is one."""
-    if raw.dtype.kind not in "iuO":
-        return None
-    for i in np.flatnonzero(_above(raw)) if raw.dtype.kind == "O" else np.flatnonzero((raw > _EXACT) | (raw < -_EXACT)):
-        if int(raw[i]) != int(float(raw[i])):
-            return int(i)
+def lost_digits(
+    name: str, column: str, values: Float[np.ndarray, " n"], raw: Callable[[], np.ndarray], start: int = 0
+) -> str | None:
+    """The sentence about a column of the table ``name`` whose whole numbers float64 rounds; None where there are none.
+
+    :param raw: gives the values before they became float64, text as objects; it is called only where large values occur.
+    :param start: the row that the first value stands in, from 0.
+    """
+    large = np.flatnonzero((np.abs(values) >= _EXACT) & np.isfinite(values))
+    given = raw() if large.size else np.empty(0)
+    for i in large if given.dtype.kind in "iuO" else ():
+        if (whole := _whole(given[i])) is not None and whole != Decimal(values[i]):
+            return (
+                f"column {column!r} of {name} has whole numbers above 2^53, whose last digits float64 cannot hold "
+                f"(row {start + i + 1} has {given[i]}); leave it out if these are labels, or subtract an offset from them first"
+            )
     return None
 
 
-def _above(raw: np.ndarray) -> list[bool]:
-    return [isinstance(value, Integral) and abs(int(value)) > _EXACT for value in raw]
+def _whole(value: object) -> Decimal | None:
+    """The whole number that a value is, or that a text is the digits of."""
+    if isinstance(value, Integral):
+        return Decimal(int(value))
+    if isinstance(value, Decimal):
+        return value if value == value.to_integral_value() else None
+    return Decimal(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else None
 
 
 def names(features: tuple[str, ...], columns: Iterable[int]) -> str:

@@ -31,13 +31,14 @@ def header_of(name: str, rows: Sequence[Sequence[str]], number: Callable[[str], 
     took = f"took the first line of {name} as names, with {{}}; if it is data, put names above it"
     if texts:
         return Header(True, took.format(shown(texts[0])) if any(cell and cell not in texts for cell in first) else None)
-    numbered = first if first[0] else first[1:]  # of a column of row labels, the name is empty
+    n_labels = next((j for j, cell in enumerate(first) if cell), len(first))  # of a column of row labels, the name is empty
+    numbered = first[n_labels:]
     if not body or not numbered or not all(_WHOLE.fullmatch(cell) for cell in numbered) or len(set(numbered)) < len(numbered):
         return Header(False)
     values = [int(cell) for cell in numbered]
     counts = values == list(range(len(values)))
-    if not first[0]:
-        return Header(counts and all(cells[0] for cells in body))
+    if n_labels:
+        return Header(counts and all(all(cells[:n_labels]) for cells in body))
     has_whole = any(_WHOLE.fullmatch(cell) for cells in body for cell in cells)
     if len(values) == 1 and counts and has_whole:
         return Header(False, f"took the first line of {name}, '0', as data; if it is a name, write one that is not a number")

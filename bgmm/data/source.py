@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+_NO_NAMES = ("None", "nan", "NaT", "<NA>")  # texts of what stands in the place of a name that is missing
 _MAX_SHOWN = 40  # characters of a cell in a message
 # A number with more to it, which could be read in more than one way: 12%, $5, 1,234.5, 1.234,5, 1 234
 _CURRENCY = "[$\u20ac\u00a3\u00a5]"
 _GROUPED = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d{1,3}(?:[ '\u00a0\u202f]\d{3})+(?:[.,]\d+)?"
 _DRESSED = re.compile(rf"{_CURRENCY}?\s*[-+]?(?:{_GROUPED}|\d+(?:[.,]\d*)?|[.,]\d+)\s*(?:%|{_CURRENCY})?")
+_UNNAMED = re.compile(r"Unnamed: \d+(\.\d+)*")  # as pandas calls a column without a name
 _LABELS = re.compile(
     r"unnamed: 0(\.\d+)?|index|idx|(.*[ _.-])?(row|record|case)?[ _.-]?id|.*[a-z](Id|ID)|row|rownames|#", re.DOTALL
 )
@@ -44,6 +47,20 @@ class Source(NamedTuple):
     matrix: np.ndarray | None = None  # the values of all columns, where they came as float64, row after row
 
 
+def distinct_names(name: str, given: Sequence[Any]) -> list[str]:
+    """The names of columns as text, which must differ."""
+    names = [str(one) for one in given]
+    for column, count in Counter(names).most_common(1):
+        if count > 1:
+            same = {j: one for j, one in enumerate(given, 1) if str(one) == column}
+            if column in _NO_NAMES and not any(isinstance(one, str) for one in same.values()):
+                raise ValueError(f"{name} has no name for columns {' and '.join(map(str, same))}; give each its own")
+            kinds = list(dict.fromkeys(map(repr, same.values())))
+            alike = f" ({' and '.join(kinds)} are the same as text)" if len(kinds) > 1 else ""
+            raise ValueError(f"{name} names column {column!r} {count} times{alike}; each name may occur once")
+    return names
+
+
 def check_name(what: str, column: str) -> None:
     """Require a name that a file can hold."""
     try:
@@ -59,18 +76,25 @@ def counts_rows(values: np.ndarray) -> bool:
     return values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(len(values)))
 
 
-def labels_rows(column: str, place: int, values: np.ndarray) -> str | None:
-    """Why the numbers of a column are labels of the rows, by its name and where it stands; None where they are data."""
-    unnamed = column.startswith("Unnamed: 0") and place == 0  # the name that pandas gives to a first column without one
+def n_unnamed(columns: Sequence[str]) -> int:
+    """How many columns without a name stand first."""
+    return next((j for j, column in enumerate(columns) if not _UNNAMED.fullmatch(column)), len(columns))
+
+
+def labels_rows(column: str, unnamed: bool, values: np.ndarray) -> str | None:
+    """Why the numbers of a column are labels of the rows, by its name; None where they are data.
+
+    :param unnamed: whether it stands first without a name, or beside others that do, as the index of a frame in a file.
+    """
     if not unnamed and not (_LABELS.fullmatch(column) or _LABELS.fullmatch(column.lower())):
         return None
     keep = "to use it, give it another name, or, of a file, list the columns (--columns of the command)"
     if counts_rows(values):
         return f"it only counts the rows; {keep}"
+    if unnamed:
+        return "it stands first and has no name, as labels of rows do; name it to use it"
     if not np.array_equal(values, np.floor(values)):
         return None
-    if unnamed:
-        return "it has no name and whole numbers, as labels of rows have; name it to use it"
     distinct = len(np.unique(values)) == len(values)
     return f"its whole numbers are all different, as labels of rows are; {keep}" if distinct else None
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bgmm.core.scaling import CHUNK
 from bgmm.data.binary import NO_PARQUET, npy_header, pyarrow_parquet
-from bgmm.data.source import check_name
+from bgmm.data.columns import lost_digits
+from bgmm.data.source import check_name, distinct_names
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,13 @@ class Stream:
     features: tuple[str, ...]
     columns: tuple[int, ...] = field(repr=False)
 
+    def raw(self, start: int, stop: int) -> list[np.ndarray]:
+        """Rows start .. stop - 1, column by column, as the file holds them."""
+        raise NotImplementedError
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start .. stop - 1, shape (stop - start, d), in float64."""
-        raise NotImplementedError
+        return np.column_stack(self.raw(start, stop)).astype(np.float64, copy=False)
 
     def chunks(self) -> Iterator[np.ndarray]:
         """All rows, some at a time."""
@@ -36,18 +42,36 @@ class Stream:
         parts = [self.read(int(row), int(row) + 1) for row in rows]
         return np.concatenate(parts)
 
+    def lost_digits(self) -> list[str]:
+        """A sentence for each column with whole numbers that float64 rounds; only columns of 64 bits are looked at."""
+        found: dict[int, str] = {}
+        looked_at = {j for j, one in enumerate(self.raw(0, 1)) if one.dtype.kind in "iu" and one.dtype.itemsize == 8}
+        for start in range(0, self.n_rows, CHUNK):
+            if looked_at <= found.keys():
+                break
+            raw = self.raw(start, min(start + CHUNK, self.n_rows))
+            for j in looked_at - found.keys():
+                values, given = raw[j].astype(np.float64), partial(raw.__getitem__, j)
+                said = lost_digits(f"'{self.path}'", self.features[j], values, given, start)
+                found |= {} if said is None else {j: said}
+        return [found[j] for j in sorted(found)]
+
 
 class NpyStream(Stream):
-    """Rows of an array (n, d) in a .npy file, through a memory map."""
+    """Rows of an array (n, d), or (n,) for one feature, in a .npy file, through a memory map."""
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """From the memory map, which is opened and closed here: pages that were read do not stay in this process."""
-        rows = np.load(self.path, mmap_mode="r")[start:stop]
-        return np.asarray(rows[:, list(self.columns)], np.float64)
+    def raw(self, start: int, stop: int) -> list[np.ndarray]:
+        """From the memory map."""
+        return list(self._at(slice(start, stop)).T)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """At once."""
-        return np.asarray(np.load(self.path, mmap_mode="r")[rows][:, list(self.columns)], np.float64)
+        return np.asarray(self._at(rows), np.float64)
+
+    def _at(self, rows: slice | np.ndarray) -> np.ndarray:
+        """From the memory map, which is opened and closed here: pages that were read do not stay in this process."""
+        found = np.load(self.path, mmap_mode="r")[rows]
+        return (found if found.ndim == 2 else found[:, None])[:, list(self.columns)]
 
 
 @dataclass(frozen=True)
@@ -56,7 +80,7 @@ class ParquetStream(Stream):
 
     starts: tuple[int, ...] = field(default=(), repr=False)  # first row of each row group, and the number of rows
 
-    def read(self, start: int, stop: int) -> np.ndarray:
+    def raw(self, start: int, stop: int) -> list[np.ndarray]:
         """From the row groups that hold these rows."""
         import pyarrow.parquet as pq
 
@@ -64,8 +88,7 @@ class ParquetStream(Stream):
         with pq.ParquetFile(self.path) as file:
             table = file.read_row_groups(list(range(first, last + 1)), columns=list(self.features))
         low = start - self.starts[first]
-        rows = np.column_stack([table[name].to_numpy() for name in self.features])[low : low + stop - start]
-        return np.asarray(rows, np.float64)
+        return [table[name].to_numpy()[low : low + stop - start] for name in self.features]
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Row group by row group."""
@@ -79,7 +102,8 @@ class ParquetStream(Stream):
 def stream(path: str | Path, columns: Sequence[str] | None = None) -> Stream:
     """Rows of a file that ``bgmm.fit`` reads block by block instead of holding them in memory.
 
-    :param path: a .npy file with an array (n, d), whose features are named x1, x2, ..., or a Parquet file.
+    :param path: a .npy file with an array (n, d), or (n,) for one feature, whose features are named x1, x2, ..., or a Parquet
+        file.
     :param columns: names of the columns to use; by default all (of Parquet, all numeric ones).
     :raises ValueError: when there is no such file, or it is of another kind; the sentence says what to do.
     """
@@ -91,9 +115,9 @@ def stream(path: str | Path, columns: Sequence[str] | None = None) -> Stream:
     if path.suffix == ".npy":
         with path.open("rb") as file:
             shape, dtype = npy_header(f"'{path}'", file)
-        if len(shape) != 2 or dtype.kind not in "iuf" or 0 in shape:
-            raise ValueError(f"'{path}' must hold an array of numbers with rows and columns, not {dtype} of {shape}")
-        names = tuple(f"x{j + 1}" for j in range(shape[1]))
+        if len(shape) not in (1, 2) or dtype.kind not in "iuf" or 0 in shape:
+            raise ValueError(f"'{path}' must hold an array of numbers of shape (n, d), or (n,), not {dtype} of {shape}")
+        names = tuple(f"x{j + 1}" for j in range(shape[1] if len(shape) == 2 else 1))
         kept = _selected(path, names, columns)
         return NpyStream(path, shape[0], kept, tuple(names.index(name) for name in kept))
     if path.suffix == ".parquet":
@@ -108,7 +132,9 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> ParquetStream:
     try:
         with pq.ParquetFile(path) as file:
             types, metadata = file.schema_arrow, file.metadata
-            numeric = tuple(f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
+            index = (types.pandas_metadata or {}).get("index_columns", [])  # of a frame that pandas wrote: labels of its rows
+            numbers = [f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
+            numeric = tuple(name for name in numbers if name not in index)
             sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     except Exception as error:  # the metadata of a hostile file raise whatever their readers do
         raise ValueError(NO_PARQUET.format(f"'{path}'")) from error
@@ -121,7 +147,7 @@ def _selected(path: Path, names: tuple[str, ...], columns: Sequence[str] | None)
     """The columns to use, which must be there and have names that a tree can hold."""
     if isinstance(columns, str):
         raise ValueError(f"columns must be a list of names, such as [{columns!r}], not {columns!r}")
-    kept = names if columns is None else tuple(columns)
+    kept = names if columns is None else tuple(distinct_names("the list of columns to use", columns))
     for name in kept:
         if name not in names:
             raise ValueError(f"'{path}' has no numeric column '{name}'; it has {', '.join(names)}")

@@ -1,6 +1,6 @@
 """Tables of numbers from a user's file, array or DataFrame.
 
-A column that was not requested is skipped with a note where it is text or labels the rows: a first one without a name,
+A column that was not requested is skipped with a note where it is text or labels the rows: the first ones without a name,
 and one that is called an id or an index and holds whole numbers, all different. Other unusable data, such as a few texts among
 numbers, raise a ValueError, whose sentence names the file, row or column and says what to do. Messages count rows from 1, the
 first row of data, and lines from the first of the file.
@@ -11,9 +11,9 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ import numpy as np
 
 from bgmm.data.binary import read_npy, read_parquet
 from bgmm.data.columns import lost_digits
-from bgmm.data.source import Source, Unusable, check_name, column_of, labels_rows
+from bgmm.data.source import Source, Unusable, check_name, column_of, distinct_names, labels_rows, n_unnamed
 from bgmm.data.text import read_text
 
 _MAX_LISTED = 20  # column names in a message
@@ -46,16 +46,19 @@ def unnamed(features: tuple[str, ...]) -> bool:
 
 
 def row_labels(x: Any) -> np.ndarray | None:
-    """The index of a DataFrame or a Series, which answers about its rows carry; None where the rows are only numbered.
+    """The index of a DataFrame or alike, which answers about its rows carry; None where the rows are only numbered.
 
     Answers can be matched by strings, numbers or dates (without a time zone) that are all different, and files can hold these.
     Any other index (of several levels, with repeated or missing entries, of other kinds) is left out, so that the rows are
     numbered from 0, as those of an array are.
+
+    :raises ValueError: when a string has a character that no file can hold.
     """
     import pandas as pd
 
     if isinstance(x, Table):
         return x.labels
+    x = _with_names(x)
     if not isinstance(x, pd.DataFrame | pd.Series):
         return None
     index = x.index
@@ -66,14 +69,18 @@ def row_labels(x: Any) -> np.ndarray | None:
         return None
     if labels.dtype.kind in "iufM":
         return labels
-    return labels.astype(object) if len(labels) and all(isinstance(label, str) for label in labels) else None
+    if not len(labels) or not all(isinstance(label, str) for label in labels):
+        return None
+    for i, label in enumerate(labels, 1):
+        check_name(f"row {i} of the table", label)
+    return labels.astype(object)
 
 
 def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = True, copy: bool = True) -> Table:
     """The numeric columns of an array or DataFrame.
 
     :param x: array of shape (n, d), or (n,) for one feature; pandas or polars DataFrame; anything that NumPy converts to
-        such an array. The features of an array are named x1, x2, ...
+        such an array. The features of an array are named x1, x2, ..., those of an xarray.DataArray by its coordinate, if any.
     :param columns: names of the columns to use; by default all numeric columns.
     :param fitting: whether the table is to be fitted, which needs at least two rows and a value in every column.
     :param copy: False for values that share the memory of x where it is an array of float64, row after row.
@@ -85,6 +92,7 @@ def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = Tr
 
     if isinstance(x, Stream):
         raise ValueError("this needs rows in memory, and x is a stream; give some of its rows, such as x.read(0, 1000)")
+    x = _with_names(x)
     if not isinstance(x, pd.DataFrame | pd.Series) and _is_foreign_frame(type(x)):
         try:
             x = x.to_pandas()
@@ -94,6 +102,13 @@ def as_table(x: Any, columns: Iterable[Any] | None = None, *, fitting: bool = Tr
         x = x.to_frame("x1" if x.name in (None, "") else x.name)
     source = _frame("the table", x) if isinstance(x, pd.DataFrame) else _array("the table", x)
     return _select(source, columns, fitting, copy)
+
+
+def _with_names(x: Any) -> Any:
+    """An xarray.DataArray (n, d) with a coordinate of its features as the DataFrame that it is; anything else as it is."""
+    import xarray as xr
+
+    return x.to_pandas() if isinstance(x, xr.DataArray) and x.ndim == 2 and x.dims[1] in x.indexes else x
 
 
 def _is_foreign_frame(kind: type) -> bool:
@@ -142,19 +157,19 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool, copy: b
         raise ValueError(f"{name} has no {'rows' if names else 'columns'}")
     if fitting and source.n_rows == 1:
         raise ValueError(f"{name} has a single row; a fit needs at least 2 rows")
-    _refuse_repeated(names, name)
-    position = {column: j for j, column in enumerate(names)}
+    position, first = {column: j for j, column in enumerate(names)}, n_unnamed(names)
     for column in names if wanted is None else _check_wanted(source, wanted):
         values = source.numbers(position[column])
         if isinstance(values, Unusable):
             if wanted is not None or not values.skipped:
                 raise ValueError(f"column {column!r} of {name} cannot be used: {values.sentence}")
             notes.append(f"skipped column {column!r}: {values.sentence}")
-        elif wanted is None and source.is_named and (why := labels_rows(column, position[column], values)) is not None:
+        elif wanted is None and source.is_named and (why := labels_rows(column, position[column] < first, values)) is not None:
             notes.append(f"skipped column {column!r}: {why}")
         else:
             kept[column] = values
-            notes += _of_lost_digits(source, position[column])
+            said = None if source.raw is None else lost_digits(name, column, values, partial(source.raw, position[column]))
+            notes += [] if said is None else [said]
     if not kept:
         raise ValueError(f"{name} has no column of numbers: {notes[-1]}")
     for column, values in kept.items():
@@ -167,23 +182,12 @@ def _select(source: Source, wanted: Iterable[Any] | None, fitting: bool, copy: b
     return Table(table, tuple(kept), tuple(notes), source.labels)
 
 
-def _of_lost_digits(source: Source, j: int) -> list[str]:
-    """The sentence about whole numbers that float64 rounds, if column j has any."""
-    raw = None if source.raw is None else source.raw(j)
-    if raw is None or (row := lost_digits(raw)) is None:
-        return []
-    return [
-        f"column {source.columns[j]!r} of {source.name} has whole numbers above 2^53, whose last digits float64 cannot hold "
-        f"(row {row + 1} has {raw[row]}); leave it out if these are labels, or subtract an offset from them first"
-    ]
-
-
 def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
     """The names of the wanted columns, checked to exist."""
-    names = [str(column) for column in wanted] if np.iterable(wanted) and not isinstance(wanted, str) else []
-    if not names:
+    given = list(wanted) if np.iterable(wanted) and not isinstance(wanted, str) else []
+    if not given:
         raise ValueError(f"columns must be a list of names, such as [{source.columns[0]!r}], not {wanted!r}")
-    _refuse_repeated(names, "the list of columns to use")
+    names = distinct_names("the list of columns to use", given)
     for column in names:
         if column not in source.columns:
             near = difflib.get_close_matches(column, source.columns, n=1)
@@ -194,17 +198,11 @@ def _check_wanted(source: Source, wanted: Iterable[Any]) -> list[str]:
     return names
 
 
-def _refuse_repeated(names: list[str], name: str) -> None:
-    column, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise ValueError(f"{name} names column {column!r} {count} times; each name may occur once")
-
-
 def _check_numbers(what: str, column: str, values: np.ndarray, fitting: bool) -> None:
     check_name(what, column)
     if np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0]) + 1
-        raise ValueError(f"{what} is infinite in row {row}; give a finite number or mark it as missing")
+        raise ValueError(f"{what} is infinite in row {row}, or above 1.8e308; give a smaller number or mark it as missing")
     if fitting and np.isnan(values).all():
         raise ValueError(f"{what} holds no value; fill it, drop it or choose other columns")
 
@@ -216,14 +214,11 @@ def _frame(name: str, frame: Any) -> Source:
         column = frame.iloc[:, j]
         return Unusable("its values are categories", True) if column.dtype == "category" else _numbers(column.to_numpy())
 
-    return Source(
-        name,
-        len(frame),
-        [str(column) for column in frame.columns],
-        numbers,
-        labels=row_labels(frame),
-        raw=lambda j: frame.iloc[:, j].to_numpy(),
-    )
+    def raw(j: int) -> np.ndarray:
+        column = frame.iloc[:, j]  # of an extension type with gaps, pandas gives float64 unless asked for objects
+        return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.to_numpy(object)
+
+    return Source(name, len(frame), distinct_names(name, frame.columns), numbers, labels=row_labels(frame), raw=raw)
 
 
 def _array(name: str, x: Any) -> Source:
@@ -236,7 +231,7 @@ def _array(name: str, x: Any) -> Source:
         array = np.ma.filled(x.astype(float), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
         if array.dtype.kind == "U" and not isinstance(x, np.ndarray):
             array = np.asarray(x, dtype=object)  # NumPy converts numbers to text if one value is text
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name} must be an array of shape (n, d), and this {type(x).__name__} cannot be made one") from error
     if array.dtype.names is not None:
         raise ValueError(f"{name} is an array with named fields ({', '.join(array.dtype.names)}); give pandas.DataFrame(x)")
@@ -246,9 +241,12 @@ def _array(name: str, x: Any) -> Source:
     array = array[:, None] if array.ndim == 1 else array
     names = [f"x{j + 1}" for j in range(array.shape[1])]
     matrix = array if array.dtype == np.float64 and array.flags.c_contiguous else None  # sums depend on the order in memory
-    return Source(
-        name, len(array), names, lambda j: _numbers(array[:, j]), is_named=False, raw=lambda j: array[:, j], matrix=matrix
-    )
+
+    def raw(j: int) -> np.ndarray:
+        given = np.asarray(x, object) if isinstance(x, list | tuple) else np.asarray(x)  # not yet made float64 with the others
+        return given.reshape(array.shape)[:, j]
+
+    return Source(name, len(array), names, lambda j: _numbers(array[:, j]), is_named=False, raw=raw, matrix=matrix)
 
 
 def _numbers(values: np.ndarray) -> np.ndarray | Unusable:
@@ -276,4 +274,4 @@ def _number(value: Any) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        return None
+        return -math.inf if value < 0 else math.inf

@@ -16,12 +16,16 @@ from typing import BinaryIO
 import numpy as np
 
 from bgmm.data.header import header_of
-from bgmm.data.source import Source, Unusable, column_of, counts_rows
+from bgmm.data.source import Source, Unusable, column_of, counts_rows, distinct_names
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "nat", "?", ".", "-", "--", "#n/a", "#n/a n/a", "#na", "<na>"}
 _MISSING |= {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}  # how C wrote NaN on Windows
 _ABOVE = re.compile("sep=.?|#.*", re.IGNORECASE)
-_COMMA = re.compile(r"[+-]?\d*,\d+")
+_COMMA = re.compile(r"[+-]?(\d*|\d{1,3}(\.\d{3})+),\d+")
+_GROUPED = {  # numbers with marks between thousands, which are refused, by their decimal mark
+    ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"),
+    ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?"),
+}
 _SEPARATORS = (";", "\t", "|", ",", " ")  # among equally good ones the first is used; " " stands for any white space
 _MAX_TRIED = 100  # rows from which separator and decimal mark are detected
 
@@ -41,17 +45,29 @@ def read_text(name: str, file: BinaryIO) -> Source:
     header = header_of(name, rows, partial(_number, mark=mark))
     notes = [f"read commas in the numbers of {name} as decimal marks"] if mark == "," else []
     notes += [] if header.note is None else [header.note]
-    names = [cell or f"Unnamed: {j}" for j, cell in enumerate(rows[0])]
+    names = [cell or _unnamed(j, rows[0]) for j, cell in enumerate(rows[0])]
     if header.is_names:
         ends, rows = ends[1:], rows[1:]
     else:
         names = [f"x{j + 1}" for j in range(len(names))]
+    names = distinct_names(name, names)
     columns = list(zip(*rows, strict=True))
 
     def numbers(j: int) -> np.ndarray | Unusable:
         return column_of(columns[j], partial(_number, mark=mark), lambda i: f"line {ends[i]}")
 
-    return Source(name, len(rows), names, numbers, tuple(notes), is_named=header.is_names)
+    def raw(j: int) -> np.ndarray:
+        return np.array(columns[j], object)
+
+    return Source(name, len(rows), names, numbers, tuple(notes), is_named=header.is_names, raw=raw)
+
+
+def _unnamed(j: int, cells: list[str]) -> str:
+    """The name of a column without one: as pandas calls it, which also stands in the files that it writes anew."""
+    name = f"Unnamed: {j}"
+    while name in cells:
+        name += ".1"
+    return name
 
 
 def _decode(data: bytes) -> str:
@@ -78,7 +94,10 @@ def _without_remarks(lines: list[str]) -> list[str]:
 
 
 def _layout(name: str, lines: list[str]) -> tuple[str, str]:
-    """Separator and decimal mark with the largest share of rows of equal length times the share of cells that are numbers."""
+    """Separator and decimal mark with the largest share of rows of equal length times the share of cells that are numbers.
+
+    Numbers with marks between thousands count as well; where both decimal marks explain as many cells, plain numbers decide.
+    """
     if _is_one_column_of_decimal_commas(name, lines):
         return ";", ","
     best, best_score = (",", "."), (0.0, 0.0)
@@ -89,12 +108,17 @@ def _layout(name: str, lines: list[str]) -> tuple[str, str]:
             continue
         width, n_equal = Counter(map(len, rows)).most_common(1)[0]
         cells = [cell for row in rows for cell in row if cell]
-        points = sum(_number(cell, ".") is not None for cell in cells)
-        commas = sum(_number(cell, ",") is not None for cell in cells) if separator != "," else 0
-        score = (n_equal / len(rows) * max(points, commas) / max(len(cells), 1), n_equal / len(rows))
+        points, commas = _n_numbers(cells, "."), _n_numbers(cells, ",") if separator != "," else (0, 0)
+        score = (n_equal / len(rows) * max(points, commas)[0] / max(len(cells), 1), n_equal / len(rows))
         if width > 1 and score > best_score:
             best, best_score = (separator, "," if commas > points else "."), score
     return best
+
+
+def _n_numbers(cells: list[str], mark: str) -> tuple[int, int]:
+    """How many cells are numbers with this decimal mark, and how many of them have no mark between thousands."""
+    plain = sum(_number(cell, mark) is not None for cell in cells)
+    return plain + sum(_GROUPED[mark].fullmatch(cell) is not None for cell in cells), plain
 
 
 def _is_one_column_of_decimal_commas(name: str, lines: list[str]) -> bool:

@@ -68,6 +68,27 @@ def test_thousands_points_beside_decimal_commas_are_not_taken_for_decimals(write
     assert_table(read_table(path, ["a", "c"]), [[1.5, 2.5], [2.5, NAN]], "ac")
 
 
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("a;b\n1,5;1.234,5\n2,5;2.222,5\n", "1.234,5"),
+        ("a;b\n1,5;1.234\n2,5;2.222\n", "1.234"),
+        ("a;b\n1.5;1,234\n2;2,222\n", "1,234"),
+        ("a;b\n1.5;1,234\n2.5;2,222\n-.5;1,234,567.5\n", "1,234"),
+        ("a\tb\n1.234,5\t5\n1.222,5\t6\n", "1.234,5"),
+        ("a\n1.234,5\n2.345,5\n", "1.234,5"),
+    ],
+)
+def test_the_cell_with_marks_between_thousands_is_named(write, text, cell):
+    said = refusal(read_table, write(text))
+    assert f"line 2 has '{cell}'; write plain numbers, without signs or marks between thousands" in said
+
+
+@pytest.mark.parametrize("text", ["a;b\n1,234;5,678\n2,345;3,456\n", "a;b\n1.234;5.678\n2.345;3.456\n"])
+def test_three_decimals_are_no_thousands(write, text):
+    assert_table(read_table(write(text)), [[1.234, 5.678], [2.345, 3.456]], "ab")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
 def test_encoding_is_found_out(write, encoding):
     path = write("Länge;µ\n1;2\n3;4\n".encode(encoding))
@@ -124,8 +145,33 @@ def test_unnamed_first_column_that_counts_rows_is_skipped_with_a_note(write, tex
     assert table.notes[0].startswith("skipped column 'Unnamed: 0': it only counts the rows; to use it, give it another name")
 
 
-def test_unnamed_first_column_of_decimals_is_data(write):
-    assert_table(read_table(write(",a\n5.5,1\n7,3\n")), [[5.5, 1], [7, 3]], ["Unnamed: 0", "a"])
+INDICES = {
+    "two levels": pd.MultiIndex.from_product([["u", "v"], range(3)]),
+    "levels of numbers": pd.MultiIndex.from_product([[7, 3], [0.5, 1.5, 2.5]]),
+    "decimals": pd.Index([0.25, 0.5, 0.75, 1.5, 2, 3]),
+}
+
+
+@pytest.mark.parametrize(
+    ("index", "names"),
+    [*((index, names) for index in INDICES.values() for names in (["a", "b"], [0, 1])), (pd.Index([NAN, 5] * 3), ["a", "b"])],
+)
+def test_an_index_that_pandas_wrote_is_no_feature_also_when_written_twice(tmp_path, index, names):
+    frame = pd.DataFrame([[1.5, 2], [3, 4.5], [0, 1], [7, 2], [3, 3], [9, 4]], index=index, columns=names)
+    frame.to_csv(tmp_path / "once.csv")
+    pd.read_csv(tmp_path / "once.csv").to_csv(tmp_path / "twice.csv")
+    pd.read_csv(tmp_path / "twice.csv").to_csv(tmp_path / "thrice.csv")
+    for name, n_labels in (("once", index.nlevels), ("twice", index.nlevels + 1), ("thrice", index.nlevels + 2)):
+        table = read_table(tmp_path / f"{name}.csv")
+        assert_table(table, frame, map(str, names))
+        assert sum(note.startswith("skipped column 'Unnamed: ") for note in table.notes) == n_labels
+    chosen = read_table(tmp_path / "twice.csv", ["Unnamed: 0.1", str(names[0])])
+    assert_table(chosen, np.column_stack([np.arange(6), frame.iloc[:, 0]]))
+
+
+def test_columns_without_a_name_behind_a_named_one_are_data_and_alone_they_are_asked_about(write):
+    assert read_table(write("a,,b\n1,2,3\n4,6,6\n")).features == ("a", "Unnamed: 1", "b")
+    assert "name it to use it" in refusal(read_table, write("Unnamed: 0,Unnamed: 1\n1.5,2\n4,6\n"))
 
 
 def test_columns_without_names_that_pandas_wrote_have_their_numbers_as_names(tmp_path):
@@ -315,6 +361,7 @@ def test_names_that_no_file_can_hold_are_refused_before_any_work_unless_left_out
         (["waitng"], ["no column 'waitng'", "'eruption', 'waiting'", "did you mean 'waiting'?"]),
         (["zzz"], ["no column 'zzz'", "'eruption', 'waiting'"]),
         (["waiting", "waiting"], ["'waiting' 2 times"]),
+        ([1, "1"], ["the list of columns", "'1' 2 times (1 and '1' are the same as text)"]),
         ([], ["list of names"]),
         ("waiting", ["list of names", "'waiting'"]),
     ],
@@ -376,6 +423,8 @@ HEADER = "{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
         npy_with(HEADER.format(descr="<f8", shape=(10**30, 4)), bytes(64)),
         npy_with(HEADER.format(descr="<f8", shape=(-1, 2)), bytes(64)),
         npy_with(HEADER.format(descr="<f8", shape=(True, 2.0)), bytes(64)),
+        npy_with(HEADER.format(descr="<f8", shape=(True, 2)), bytes(16)),
+        npy_with(HEADER.format(descr="<f8", shape=(2, True)), bytes(16)),
         npy_with(HEADER.format(descr="<f8", shape=(4, 2)), bytes(63)),
         npy_with(HEADER.format(descr="<f8", shape=(1,) * 100), bytes(64)),
         npy_with(HEADER.format(descr="<f8", shape=(0, 10**30)), bytes(64)),
@@ -391,7 +440,7 @@ HEADER = "{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
         b"\x93NUM",
         b"PK\x03\x04",
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_a_npy_file_whose_header_lies_is_refused_by_name_without_taking_memory(write, content):
     path = write(content, "x.npy")
@@ -590,11 +639,16 @@ def test_a_table_of_another_library_that_needs_pyarrow_says_so():
         (np.array([True, False]), ["no column of numbers", "row 1 has 'True'"]),
         (np.array([1, 2], "timedelta64[s]"), ["no column of numbers"]),
         (np.array([[1, 2], [3, np.inf]]), ["'x2'", "row 2", "infinite"]),
-        ([1, 10**400], ["no column of numbers", "row 2"]),
+        ([1, 10**400], ["'x1'", "row 2", "above 1.8e308"]),
+        (pd.DataFrame({"a": [1.5, -(10**400)]}), ["'a'", "row 2", "above 1.8e308"]),
+        (np.ma.array([1, 10**400], dtype=object), ["(n, d)", "MaskedArray"]),
         ([[1, NAN], [2, NAN]], ["'x2'", "no value"]),
         (pd.DataFrame({"a": [1, 2], "b": [None, None]}), ["'b'", "no value"]),
         (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), ["'a'", "2 times"]),
-        (pd.DataFrame([[1, 2], [3, 4]], columns=[1, "1"]), ["'1'", "2 times"]),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=[1, "1"]), ["'1'", "2 times (1 and '1' are the same as text)"]),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=[None, NAN]), ["no name for columns 1 and 2"]),
+        (pd.DataFrame([[1, 2, 3], [3, 4, 5]], columns=["a", None, None]), ["no name for columns 2 and 3"]),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=["nan", "nan"]), ["'nan'", "2 times"]),
         (pd.Series([1, 2], name="a\0"), ["'a\\x00'", "rename"]),
     ],
 )

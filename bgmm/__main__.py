@@ -1,0 +1,5 @@
+"""``python -m bgmm`` is the command ``bgmm``."""
+
+from bgmm.cli import main
+
+main()
