@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from bgmm.core import scaling
 from bgmm.core.bulk import bulk_of
+from bgmm.core.checks import FEW, check_total_weight
 from bgmm.core.components import Mixture
 from bgmm.core.dense import Dense
 from bgmm.core.gaussians import Gaussians, converted
@@ -31,8 +32,6 @@ from bgmm.program.family import DeclaredMixture, Resolved, check_called
 from bgmm.tree.read import features_of, mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square does not underflow
-_LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e20  # total weights between which sums over the rows keep their digits
-_FEW = 1.5  # total weight, in rows, under which weights were probably scaled to sum to one
 _SAMPLED = 65_536  # rows from which the bulk is read off; of a stream also the recording steps and degenerate columns
 
 
@@ -119,7 +118,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
             f"values of {names(features, np.flatnonzero(steps))} repeat, and a program of your own has no floor under its "
             "scales unless it declares one: a component can collapse onto the ties"
         )
-    if c is not None and c.sum() < _FEW:
+    if c is not None and c.sum() < FEW:
         said.append(
             f"weights count rows, and these sum to {c.sum():.3g}, so that the priors decide; "
             "scale them to sum to the number of rows, unless that is meant: weights / weights.mean()"
@@ -163,13 +162,7 @@ def _observation_weights(weights, n: int) -> Float[np.ndarray, " n"] | None:
         raise ValueError(f"weights must be finite and not negative, and that of row {wrong[0] + 1} is {c[wrong[0]]}")
     if not c.any():
         raise ValueError("weights must not all be zero")
-    with np.errstate(over="ignore"):
-        total = c.sum()
-    if not _LEAST_WEIGHT <= total <= _MOST_WEIGHT:
-        raise ValueError(
-            f"weights count rows, and these sum to {total:.3g}, {'hardly a row' if total < 1 else 'too many to add up'}; "
-            "scale them to sum to the number of rows: weights / weights.mean()"
-        )
+    check_total_weight("weights", c)
     return c
 
 

@@ -50,6 +50,11 @@ class MaximumLikelihood:
         return of.log_likelihood / of.total_weight
 
 
+def _in_rows(c: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Weights of which the least is one, unless they then sum to more than 1e20: maximum likelihood has no unit of weight."""
+    return c / max(c.min(), (c / 1e20).sum())
+
+
 class GaussianMixture(BaseMixture):
     """A Gaussian mixture by maximum likelihood, with scikit-learn's options and results.
 
@@ -138,7 +143,7 @@ class GaussianMixture(BaseMixture):
 
     def _ascend(self, x, c, dtype):
         if self.engine is None:
-            super()._ascend(x, c, dtype)
+            super()._ascend(x, None if c is None else _in_rows(c), dtype)
             return
         found = by_engine(self, x, c)
         self._hold(State(found.weights, found.means, found.covariances), dtype)

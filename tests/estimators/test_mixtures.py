@@ -164,6 +164,31 @@ def test_rows_that_say_nothing_are_told(x):
         GaussianMixture().fit(np.vstack([x, [[np.inf, 0.0]]]))
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-16, 1e300])
+def test_maximum_likelihood_has_no_unit_of_weight(scale, x):
+    options = {"random_state": 0, "max_iter": 500}
+    c = np.where(np.arange(len(x)) % 3 == 0, 2.0, 1.0)
+    scaled, plain = (GaussianMixture(2, **options).fit(x, sample_weight=weights) for weights in (scale * c, c))
+    for attribute in ("weights_", "means_", "covariances_", "lower_bound_"):
+        np.testing.assert_allclose(getattr(scaled, attribute), getattr(plain, attribute), rtol=1e-9)
+
+
+def test_a_component_of_light_rows_has_their_mean(x):
+    light = np.arange(len(x)) >= 60
+    rows = x + 100.0 * light[:, None]  # so far away that no other component takes them
+    start = {"weights_init": [0.5, 0.5], "means_init": rows[[0, 99]], "precisions_init": [np.eye(2)] * 2}
+    with pytest.warns(ConvergenceWarning):
+        g = GaussianMixture(2, max_iter=1, **start).fit(rows, sample_weight=np.where(light, 1e-3, 1e13))
+    np.testing.assert_allclose(g.means_, [rows[~light].mean(0), rows[light].mean(0)], rtol=1e-9)
+
+
+def test_variational_weights_that_make_no_row_are_refused(x):
+    for scale, sentence in ((1e-300, "hardly a row; scale"), (1e300, "too many to add up"), (1e-2, "or give covariance_prior")):
+        with pytest.raises(ValueError, match=f"sample_weight count rows.*{sentence}"):
+            BayesianGaussianMixture(n_components=2).fit(x, sample_weight=np.full(len(x), scale))
+    BayesianGaussianMixture(covariance_prior=np.eye(2)).fit(x, sample_weight=np.full(len(x), 1e-2))
+
+
 def test_an_overfitted_mixture_leaves_components_without_weight(x):
     g = BayesianGaussianMixture(n_components=8, weight_concentration_prior=1e-3, random_state=0, max_iter=1000).fit(x)
     assert (g.weights_ > 0.02).sum() == 2
