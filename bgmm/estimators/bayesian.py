@@ -63,6 +63,7 @@ class BayesianGaussianMixture(BaseMixture):
         "degrees_of_freedom_prior": [None, Interval(Real, 0.0, None, closed="neither")],
         "covariance_prior": [None, "array-like", Interval(Real, 0.0, None, closed="neither")],
     }
+    _meaning = (*BaseMixture._meaning, "weight_concentration_prior_type")
 
     def __init__(
         self,

@@ -55,6 +55,8 @@ class BaseMixture(DensityMixin, BaseEstimator):
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
     }
 
+    _meaning: ClassVar[tuple[str, ...]] = ("covariance_type",)  # options that say what the attributes of a fit mean
+
     lower_bound_: float
     means_: Float[np.ndarray, "k d"]
 
@@ -110,6 +112,7 @@ class BaseMixture(DensityMixin, BaseEstimator):
         if empty.size:
             raise ValueError(f"column {empty[0] + 1} of X has no value; leave it out")
         self._ascend(x, c, X.dtype)
+        self._fitted_options = {name: getattr(self, name) for name in self._meaning}
         return x if sample_weight is None else np.asarray(X, np.float64)
 
     def _ascend(self, x: Float[np.ndarray, "n d"], c: Float[np.ndarray, " n"] | None, dtype: np.dtype) -> None:
@@ -117,10 +120,12 @@ class BaseMixture(DensityMixin, BaseEstimator):
         algorithm = self._algorithm(x, c)
         rows = in_memory(x, c)[0]
         first = not (self.warm_start and hasattr(self, "converged_"))
-        if not first and self.means_.shape != (self.n_components, x.shape[1]):
-            raise ValueError(
-                f"warm_start continues {len(self.means_)} components of {self.means_.shape[1]} features; fit a clone"
-            )
+        if not first:
+            self._check_fitted()
+            if self.means_.shape != (self.n_components, x.shape[1]):
+                raise ValueError(
+                    f"warm_start continues {len(self.means_)} components of {self.means_.shape[1]} features; fit a clone"
+                )
         rng = check_random_state(self.random_state)
         best, best_bound, best_bounds, best_converged = None, -np.inf, [], False
         for i in range(self.n_init if first else 1):
@@ -171,6 +176,13 @@ class BaseMixture(DensityMixin, BaseEstimator):
     def _structure(self) -> CovarianceType:
         return COVARIANCE_TYPES[self.covariance_type]
 
+    def _check_fitted(self) -> None:
+        """Require attributes that mean what the options say; those set by hand are taken to."""
+        check_is_fitted(self)
+        for name, fitted in getattr(self, "_fitted_options", {}).items():
+            if (now := getattr(self, name)) != fitted:
+                raise ValueError(f"{name} was {fitted!r} in the fit and is {now!r} now; set it back, or fit a clone")
+
     def _rows(self, X, **options) -> np.ndarray:
         dtypes = [np.float64, np.float32]
         return validate_data(self, X, dtype=dtypes, ensure_all_finite="allow-nan", **options)
@@ -187,13 +199,13 @@ class BaseMixture(DensityMixin, BaseEstimator):
 
     def predict(self, X) -> Int[np.ndarray, " n"]:
         """The most probable component of each row."""
-        check_is_fitted(self)
+        self._check_fitted()
         return self._labels(self._rows(X, reset=False))
 
     @in_float64
     def predict_proba(self, X) -> Float[np.ndarray, "n k"]:
         """The probability of each component for each row."""
-        check_is_fitted(self)
+        self._check_fitted()
         X = self._rows(X, reset=False)
         rows, position, _ = self._placed(X)
         return np.asarray(ascent.responsibilities(self._mixture(), rows))[position].astype(X.dtype)
@@ -201,7 +213,7 @@ class BaseMixture(DensityMixin, BaseEstimator):
     @in_float64
     def score_samples(self, X) -> Float[np.ndarray, " n"]:
         """The log density of each row, of its observed part where values are missing."""
-        check_is_fitted(self)
+        self._check_fitted()
         X = self._rows(X, reset=False)
         rows, position, times = self._placed(X)
         with np.errstate(over="ignore"):  # a log density under the least number is minus infinity
@@ -213,7 +225,7 @@ class BaseMixture(DensityMixin, BaseEstimator):
 
     def sample(self, n_samples: int = 1) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
         """New rows, and the component of each; the components stand in order, as scikit-learn's do."""
-        check_is_fitted(self)
+        self._check_fitted()
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         rng = check_random_state(self.random_state)

@@ -100,6 +100,31 @@ def test_warm_start_goes_on_where_the_last_fit_ended(x):
 
 
 @pytest.mark.parametrize("estimator", BOTH)
+@pytest.mark.parametrize("other", ["full", "tied", "diag"])
+def test_a_fit_of_another_covariance_type_is_not_misread(estimator, other, x):
+    fitted = {t: estimator(n_components=2, covariance_type=t, random_state=0).fit(x) for t in ("tied", "diag")}
+    for covariance_type, g in fitted.items():
+        if covariance_type == other:
+            continue
+        g.set_params(covariance_type=other)
+        sentence = f"covariance_type was '{covariance_type}' in the fit and is '{other}' now; set it back"
+        for question in (g.predict, g.predict_proba, g.score_samples, g.score, lambda _: g.sample()):
+            with pytest.raises(ValueError, match=sentence):
+                question(x)
+        with pytest.raises(ValueError, match=sentence):
+            g.set_params(warm_start=True).fit(x)
+        g.set_params(warm_start=False).fit(x).predict(x)
+
+
+def test_a_warm_start_of_another_weights_prior_is_refused(x):
+    g = BayesianGaussianMixture(n_components=2, random_state=0, warm_start=True).fit(x)
+    g.set_params(weight_concentration_prior_type="dirichlet_distribution")
+    for question in (g.fit, g.predict):
+        with pytest.raises(ValueError, match="weight_concentration_prior_type was 'dirichlet_process' in the fit"):
+            question(x)
+
+
+@pytest.mark.parametrize("estimator", BOTH)
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_far_rows_have_finite_memberships(estimator, covariance_type, x):
     g = estimator(n_components=2, covariance_type=covariance_type, random_state=0).fit(x)
