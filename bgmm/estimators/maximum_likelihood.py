@@ -37,9 +37,8 @@ class MaximumLikelihood:
 
     def mixture(self, state: State) -> Mixture:
         """The mixture itself."""
-        log_w = jnp.log(jnp.maximum(state.weights, jnp.finfo(float).tiny))
         L = jax.vmap(self.factor.of_covariance)(state.covariances)
-        return Mixture(log_w, Gaussians(state.means, L, self.tied))
+        return Mixture(jnp.log(state.weights), Gaussians(state.means, L, self.tied))
 
     def update(self, m: ascent.Moments) -> State:
         """The moments themselves."""
@@ -183,7 +182,7 @@ class GaussianMixture(BaseMixture):
     def _mixture(self):
         structure = self._structure
         with np.errstate(divide="ignore"):
-            log_w = np.maximum(np.log(np.asarray(self.weights_, np.float64)), np.log(np.finfo(float).tiny))
+            log_w = np.log(np.asarray(self.weights_, np.float64))
         roots = structure.stacked(np.asarray(self.precisions_cholesky_, np.float64))
         covariances = structure.covariances(roots)
         return ascent.mixture_of(

@@ -108,9 +108,11 @@ def test_a_fit_of_another_covariance_type_is_not_misread(estimator, other, x):
             continue
         g.set_params(covariance_type=other)
         sentence = f"covariance_type was '{covariance_type}' in the fit and is '{other}' now; set it back"
-        for question in (g.predict, g.predict_proba, g.score_samples, g.score, lambda _: g.sample()):
+        for question in (g.predict, g.predict_proba, g.score_samples, g.score):
             with pytest.raises(ValueError, match=sentence):
                 question(x)
+        with pytest.raises(ValueError, match=sentence):
+            g.sample()
         with pytest.raises(ValueError, match=sentence):
             g.set_params(warm_start=True).fit(x)
         g.set_params(warm_start=False).fit(x).predict(x)
@@ -122,6 +124,22 @@ def test_a_warm_start_of_another_weights_prior_is_refused(x):
     for question in (g.fit, g.predict):
         with pytest.raises(ValueError, match="weight_concentration_prior_type was 'dirichlet_process' in the fit"):
             question(x)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_a_component_of_weight_zero_is_none(covariance_type, x):
+    """It takes no row, however near, and the others have the densities that they have without it."""
+    rows = np.concatenate([x, 500.0 + x])
+    rows[::7, 0] = np.nan
+    precisions = {"full": [np.eye(2)] * 2, "tied": np.eye(2), "diag": np.ones((2, 2)), "spherical": np.ones(2)}
+    start = {"weights_init": [1.0, 0.0], "means_init": [[6.0, 6.0], [500.0, 500.0]]}
+    options = {"covariance_type": covariance_type, "precisions_init": precisions[covariance_type], **start}
+    begun = GaussianMixture(2, max_iter=0, **options).fit(rows)
+    np.testing.assert_array_equal(begun.predict_proba(rows), np.tile([1.0, 0.0], (len(rows), 1)))
+    expected = -0.5 * np.nansum(np.square(rows - 6.0) + np.log(2 * np.pi), axis=1)
+    np.testing.assert_allclose(begun.score_samples(rows), expected, rtol=1e-12)
+    g = GaussianMixture(2, **options).fit(rows)
+    np.testing.assert_allclose(g.weights_, [1.0, 0.0], atol=1e-12)
 
 
 @pytest.mark.parametrize("estimator", BOTH)
