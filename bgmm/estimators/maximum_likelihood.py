@@ -147,7 +147,7 @@ class GaussianMixture(BaseMixture):
         found = by_engine(self, x, c)
         self._hold(State(found.weights, found.means, found.covariances), dtype)
         self.tree_, self.converged_, self.n_iter_ = found.tree, found.converged, found.n_steps
-        self.lower_bound_ = float(np.average(self.score_samples(x), weights=c))
+        self.lower_bound_ = float(np.average(self._log_densities(x), weights=c))
         self.lower_bounds_ = [self.lower_bound_]
 
     def _begin(self, algorithm, x, c, rng):

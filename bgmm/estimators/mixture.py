@@ -210,14 +210,17 @@ class BaseMixture(DensityMixin, BaseEstimator):
         rows, position, _ = self._placed(X)
         return np.asarray(ascent.responsibilities(self._mixture(), rows))[position].astype(X.dtype)
 
-    @in_float64
     def score_samples(self, X) -> Float[np.ndarray, " n"]:
         """The log density of each row, of its observed part where values are missing."""
         self._check_fitted()
         X = self._rows(X, reset=False)
+        return self._log_densities(X).astype(X.dtype)
+
+    @in_float64
+    def _log_densities(self, X: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         rows, position, times = self._placed(X)
         with np.errstate(over="ignore"):  # a log density under the least number is minus infinity
-            return (np.asarray(ascent.log_densities(self._mixture(), rows))[position] * np.square(times)).astype(X.dtype)
+            return np.asarray(ascent.log_densities(self._mixture(), rows))[position] * np.square(times)
 
     def score(self, X, y=None, sample_weight=None) -> float:
         """The mean log density of the rows."""

@@ -72,6 +72,14 @@ def test_columns_in_another_order_are_an_error(estimator, three):
         fitted.predict(three[["width", "length"]])
 
 
+@pytest.mark.parametrize("estimator", [GaussianMixture(2, engine=bgmm.EM(n_starts=1)), *MIXTURES])
+def test_a_fit_of_a_frame_warns_of_nothing(estimator, three):
+    """Warnings are errors in tests: that a frame's names are missing is one of scikit-learn's."""
+    fitted = clone(estimator).fit(three)
+    if isinstance(fitted, GaussianMixture):
+        np.testing.assert_allclose(fitted.lower_bound_, fitted.score(three), rtol=1e-3)
+
+
 @pytest.mark.parametrize("estimator", [*MIXTURES, QUICK])
 def test_polars_frames_are_frames(estimator, three):
     polars = pytest.importorskip("polars")
