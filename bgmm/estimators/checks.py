@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 from sklearn.utils import check_array
+from sklearn.utils.validation import _check_sample_weight
 
 from bgmm.estimators.covariance_types import CovarianceType
 
@@ -15,6 +16,11 @@ def of_shape(value, shape: tuple[int, ...], name: str) -> Float[np.ndarray, "...
     if array.shape != shape:
         raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
     return array
+
+
+def row_weights(value, rows: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
+    """One weight for each row, finite, not negative and not all zero; a copy."""
+    return _check_sample_weight(value, rows, dtype=np.float64, ensure_non_negative=True, copy=True)
 
 
 def weights(value, k: int) -> Float[np.ndarray, " k"]:

@@ -16,14 +16,14 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 import bgmm.core
 from bgmm.core.components import Mixture
 from bgmm.core.in_memory import in_memory
 from bgmm.core.precision import in_float64
 from bgmm.core.rows import Rows
-from bgmm.estimators import ascent
+from bgmm.estimators import ascent, checks
 from bgmm.estimators.beginnings import KINDS, completed, first_moments, first_responsibilities
 from bgmm.estimators.covariance_types import COVARIANCE_TYPES, CovarianceType
 
@@ -102,7 +102,7 @@ class BaseMixture(DensityMixin, BaseEstimator):
         X = self._rows(X, ensure_min_samples=2)
         x, c = np.asarray(X, np.float64), None
         if sample_weight is not None:
-            c = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            c = checks.row_weights(sample_weight, X)
             x, c = x[c > 0], c[c > 0]
         if len(x) < self.n_components:
             raise ValueError(
@@ -223,8 +223,13 @@ class BaseMixture(DensityMixin, BaseEstimator):
             return np.asarray(ascent.log_densities(self._mixture(), rows))[position] * np.square(times)
 
     def score(self, X, y=None, sample_weight=None) -> float:
-        """The mean log density of the rows."""
-        return float(np.average(self.score_samples(X), weights=sample_weight))
+        """The mean log density of the rows, each weighted by its ``sample_weight``."""
+        of_rows = self.score_samples(X)
+        if sample_weight is None:
+            return float(of_rows.mean())
+        c = checks.row_weights(sample_weight, of_rows)
+        c /= c.max()  # whose sum is finite
+        return float(np.average(of_rows[c > 0], weights=c[c > 0]))
 
     def sample(self, n_samples: int = 1) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
         """New rows, and the component of each; the components stand in order, as scikit-learn's do."""

@@ -232,6 +232,30 @@ def test_variational_weights_that_make_no_row_are_refused(x):
     BayesianGaussianMixture(covariance_prior=np.eye(2)).fit(x, sample_weight=np.full(len(x), 1e-2))
 
 
+@pytest.mark.parametrize("question", ["fit", "score"])
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        (np.zeros(100), "at least one non-zero number"),
+        (np.ones(99), "sample_weight.shape == \\(99,\\)"),
+        (-np.ones(100), "Negative values"),
+        (np.full(100, np.nan), "sample_weight contains NaN"),
+    ],
+)
+def test_weights_that_are_none_are_refused(question, weights, sentence, x):
+    with pytest.raises(ValueError, match=sentence):
+        getattr(GaussianMixture(random_state=0).fit(x), question)(x, sample_weight=weights)
+
+
+def test_a_score_of_weight_two_is_that_of_the_row_twice(x):
+    g = GaussianMixture(2, random_state=0).fit(x)
+    c = np.arange(len(x)) % 3
+    for scale in (1, 1e-300, 1e300):
+        np.testing.assert_allclose(g.score(x, sample_weight=scale * c), g.score(np.repeat(x, c, axis=0)), rtol=1e-12)
+    far = np.vstack([x, [[1e300, 0.0]]])  # of log density minus infinity
+    np.testing.assert_allclose(g.score(far, sample_weight=np.append(np.ones(len(x)), 0)), g.score(x), rtol=1e-12)
+
+
 def test_an_overfitted_mixture_leaves_components_without_weight(x):
     g = BayesianGaussianMixture(n_components=8, weight_concentration_prior=1e-3, random_state=0, max_iter=1000).fit(x)
     assert (g.weights_ > 0.02).sum() == 2
