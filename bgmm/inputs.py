@@ -25,6 +25,7 @@ from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.core.stream import Streamed
 from bgmm.data.columns import Far, column_sentences, far_sentences, far_values, names, not_gaussian, too_far
+from bgmm.data.source import filled
 from bgmm.data.stream import Stream
 from bgmm.data.table import Table, as_table
 from bgmm.engines.optimise.starts import around, from_labels
@@ -152,7 +153,7 @@ def _observation_weights(weights, n: int) -> Float[np.ndarray, " n"] | None:
     if weights is None:
         return None
     try:
-        c = np.array(weights, np.float64)  # a copy: the tree keeps it
+        c = np.array(filled(weights), np.float64)  # a copy: the tree keeps it
     except (TypeError, ValueError):
         raise ValueError(f"weights must be one number for each of the {n} rows") from None
     if c.shape != (n,):

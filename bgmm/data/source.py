@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,13 @@ class Source(NamedTuple):
     is_named: bool = True
     raw: Callable[[int], np.ndarray] | None = None  # the values of column j before they became float64
     matrix: np.ndarray | None = None  # the values of all columns, where they came as float64, row after row
+
+
+def filled(x: Any) -> Any:
+    """A masked array with NaN in place of its masked values; anything else as it is."""
+    if not isinstance(x, np.ma.MaskedArray):
+        return x
+    return np.ma.filled(x if x.dtype.kind == "f" else x.astype(float), np.nan)
 
 
 def check_name(what: str, column: str) -> None:

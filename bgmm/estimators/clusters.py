@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, ClusterMixin, DensityMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bgmm import models
+from bgmm.data.source import filled
 from bgmm.estimators.engines import seed_of
 from bgmm.fitting import fit
 from bgmm.posterior.occupied import n_occupied
@@ -81,7 +82,7 @@ class Clusters(ClusterMixin, DensityMixin, BaseEstimator):
         return float(self.score_samples(X).mean())
 
     def _rows(self, X, **options) -> Float[np.ndarray, "n d"]:
-        return validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", **options)
+        return validate_data(self, filled(X), dtype=np.float64, ensure_all_finite="allow-nan", **options)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

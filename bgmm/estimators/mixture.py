@@ -23,6 +23,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.in_memory import in_memory
 from bgmm.core.precision import in_float64
 from bgmm.core.rows import Rows
+from bgmm.data.source import filled
 from bgmm.estimators import ascent, checks
 from bgmm.estimators.beginnings import KINDS, completed, first_moments, first_responsibilities
 from bgmm.estimators.covariance_types import COVARIANCE_TYPES, CovarianceType
@@ -185,7 +186,7 @@ class BaseMixture(DensityMixin, BaseEstimator):
 
     def _rows(self, X, **options) -> np.ndarray:
         dtypes = [np.float64, np.float32]
-        return validate_data(self, X, dtype=dtypes, ensure_all_finite="allow-nan", **options)
+        return validate_data(self, filled(X), dtype=dtypes, ensure_all_finite="allow-nan", **options)
 
     def _placed(self, X) -> tuple[Rows, Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Rows for a pass, the place of each among them, and how much further out it is."""

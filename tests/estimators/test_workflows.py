@@ -95,6 +95,28 @@ def test_polars_frames_are_frames(estimator, three):
     np.testing.assert_array_equal(pipeline.predict(frame), pipeline[-1].predict(pipeline[0].transform(frame)))
 
 
+@pytest.mark.parametrize("estimator", [*MIXTURES, Clusters(model=models.finite(2), engine="em", random_state=0)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, int])
+def test_a_masked_value_is_a_missing_one(estimator, dtype, three):
+    x = np.array(10 * three, dtype, order="C")
+    mask = np.zeros(x.shape, bool)
+    mask[::9, 0] = True
+    x[mask] = -999
+    masked, missing = np.ma.MaskedArray(x, mask), np.where(mask, np.nan, x).astype(float if dtype is int else dtype)
+    fitted, other = clone(estimator).fit(masked), clone(estimator).fit(missing)
+    for question in ("predict", "predict_proba", "score_samples"):
+        np.testing.assert_array_equal(getattr(fitted, question)(masked), getattr(other, question)(missing))
+    assert fitted.score_samples(masked).dtype == other.score_samples(missing).dtype
+
+
+def test_a_masked_weight_is_refused(three):
+    c = np.ma.MaskedArray(np.ones(len(three)), np.arange(len(three)) == 3)
+    with pytest.raises(ValueError, match="sample_weight contains NaN"):
+        GaussianMixture().fit(three, sample_weight=c)
+    with pytest.raises(ValueError, match="weights must be finite and not negative, and that of row 4 is nan"):
+        bgmm.fit(models.finite(1), three, "em", weights=c)
+
+
 def test_weights_are_routed(three):
     with sklearn.config_context(enable_metadata_routing=True):
         estimator = GaussianMixture(random_state=0).set_fit_request(sample_weight=True)
