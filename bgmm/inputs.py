@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int
 
 from bgmm.core import scaling
 from bgmm.core.bulk import bulk_of
+from bgmm.core.caller import warn
 from bgmm.core.checks import FEW, check_total_weight
 from bgmm.core.components import Mixture
 from bgmm.core.dense import Dense
@@ -71,7 +71,7 @@ class Data(NamedTuple):
 
 
 def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
-    """The user's data for a model, checked; warnings point at who called the public function that calls this one."""
+    """The user's data for a model, checked."""
     check_called(model)
     if not callable(model) and callable(x):
         raise ValueError(f"the model comes first, then the data: bgmm.fit(model, x), and here {type(model).__name__} is first")
@@ -88,7 +88,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
     else:
         table = x if isinstance(x, Table) else as_table(x, copy=False)
         for note in () if table is x else table.notes:
-            warnings.warn(note, stacklevel=5)
+            warn(note)
         features, n, values, labels = table.features, len(table.values), table.values, table.labels
         chunks, take = partial(scaling.in_chunks, table.values), table.values.__getitem__
     c = _observation_weights(weights, n)
@@ -125,7 +125,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
             "scale them to sum to the number of rows, unless that is meant: weights / weights.mean()"
         )
     for sentence in said:
-        warnings.warn(sentence, stacklevel=5)
+        warn(sentence)
     return Data(features, values, c, counted, n_counted, units, far, steps, labels)
 
 

@@ -20,7 +20,7 @@ def of_shape(value, shape: tuple[int, ...], name: str) -> Float[np.ndarray, "...
 
 
 def row_weights(value, rows: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
-    """One weight for each row, finite, not negative and not all zero; a copy."""
+    """One weight for each row, finite, not negative and not all zero; a copy, and ones where there are none."""
     return _check_sample_weight(filled(value), rows, dtype=np.float64, ensure_non_negative=True, copy=True)
 
 

@@ -14,7 +14,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians
 from bgmm.estimators import ascent, checks
-from bgmm.estimators.engines import by_engine
+from bgmm.estimators.engines import by_engine, named_rows
 from bgmm.estimators.mixture import BaseMixture
 
 
@@ -140,11 +140,11 @@ class GaussianMixture(BaseMixture):
         regularisation = jnp.asarray(structure.diagonal(self.reg_covar, d), float)
         return MaximumLikelihood(regularisation, structure.factor, structure.tied)
 
-    def _ascend(self, x, c, dtype):
+    def _ascend(self, x, c, dtype, labels):
         if self.engine is None:
-            super()._ascend(x, None if c is None else _in_rows(c), dtype)
+            super()._ascend(x, None if c is None else _in_rows(c), dtype, labels)
             return
-        found = by_engine(self, x, c)
+        found = by_engine(self, named_rows(self, x, labels), c)
         self._hold(State(found.weights, found.means, found.covariances), dtype)
         self.tree_, self.converged_, self.n_iter_ = found.tree, found.converged, found.n_steps
         self.lower_bound_ = float(np.average(self._log_densities(x), weights=c))

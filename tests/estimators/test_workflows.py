@@ -145,6 +145,46 @@ def test_clusters_scores_by_the_posterior_predictive_density(clusters, three):
     assert np.isfinite(clusters.predict_proba(three.assign(width=np.nan))).all()
 
 
+@pytest.mark.parametrize(
+    "estimator", [Clusters(model=models.finite(2), engine=bgmm.EM(n_starts=1)), GaussianMixture(2, engine=bgmm.EM(n_starts=1))]
+)
+def test_a_tree_has_the_names_and_the_index_of_a_frame(estimator, three):
+    named = three.set_axis([f"flower {i}" for i in range(len(three))]).assign(id=np.arange(len(three)) ** 2)
+    tree = clone(estimator).fit(named).tree_
+    assert list(tree["posterior"]["feature"].values) == ["length", "width", "id"]
+    assert list(bgmm.labels(tree)["observation"].values) == list(named.index)
+    assert list(clone(estimator).fit(three.to_numpy()).tree_["posterior"]["feature"].values) == ["x1", "x2"]
+
+
+def test_rows_of_weight_zero_are_not_in_a_tree(three):
+    named = three.set_axis([f"flower {i}" for i in range(len(three))])
+    c = np.arange(len(three)) % 2
+    tree = GaussianMixture(2, engine=bgmm.EM(n_starts=1)).fit(named, sample_weight=c).tree_
+    assert list(bgmm.labels(tree)["observation"].values) == list(named.index[c > 0])
+
+
+def test_warnings_of_an_estimator_name_the_columns_and_point_at_the_line_of_the_user():
+    code = """
+import warnings
+import numpy as np, pandas as pd, bgmm
+from bgmm.estimators import Clusters, GaussianMixture
+frame = pd.DataFrame({"a": np.random.default_rng(1).normal(size=30), "b": np.full(30, 7.0)})
+few = bgmm.Gibbs(n_draws=10, n_warmup=10, n_chains=2, jumps=0)
+for estimator in (Clusters(model=bgmm.models.finite(1), engine=few), GaussianMixture(engine=bgmm.EM(n_starts=1))):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(frame)
+    print(*[w.filename for w in caught], sum("no variation in 'b'" in str(w.message) for w in caught))
+"""
+    command = [sys.executable, "-c", code]  # a fresh interpreter, in which no checker of types stands between the frames
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    for line in said:
+        *files, n_named = line.split()
+        assert n_named == "1"
+        assert set(files) == {"<string>"}
+    assert len(said[0].split()) > 2  # the columns and the chains
+
+
 def test_clusters_survives_a_pickle(clusters, three):
     again = pickle.loads(pickle.dumps(clusters))
     np.testing.assert_array_equal(again.predict_proba(three), clusters.predict_proba(three))
