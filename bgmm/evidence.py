@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.special import gammaln, logsumexp
 
+from bgmm.core.caller import warn
 from bgmm.core.checks import check_flag, is_number, random_key
 from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
@@ -126,10 +126,9 @@ def log_evidence(
     for m, estimate in enumerate(estimates, start=1):
         error = _mean(estimate.log_evidence)[1]
         if error > _LARGE_ERROR and combined.n_occupied[m - 1] > _NEGLIGIBLE:
-            warnings.warn(
+            warn(
                 f"the log evidence of {m} components has a standard error of {error:.1f}; raise n_draws or n_starts of "
-                "settings=bgmm.Evidence(...), or use the Gibbs sampler",
-                stacklevel=4,
+                "settings=bgmm.Evidence(...), or use the Gibbs sampler"
             )
     return _dataset(prior_n_occupied(model, n).to_numpy(), log_prior, combined, estimates)
 

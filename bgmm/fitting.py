@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import jax
 import numpy as np
 import xarray as xr
 
 from bgmm.assembly import Model, Question, check_draws_for_loo
+from bgmm.core.caller import warn
 from bgmm.core.checks import check_choice, check_flag, random_key
 from bgmm.core.options import named_options
 from bgmm.core.precision import in_float64
@@ -113,7 +112,7 @@ def fit(
         del answer, question, target, rows, position, data  # the blocks of the rows go before their copy in the tree comes
         tree = with_own_rows(with_about(tree, warnings=said, **remembered))
     for sentence in said:  # once the line of the progress is gone
-        warnings.warn(sentence, stacklevel=4)
+        warn(sentence)
     return tree
 
 

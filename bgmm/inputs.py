@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +15,8 @@ from jaxtyping import Float, Int
 
 from bgmm.core import scaling
 from bgmm.core.bulk import bulk_of
+from bgmm.core.caller import warn
+from bgmm.core.checks import FEW, check_total_weight
 from bgmm.core.components import Mixture
 from bgmm.core.dense import Dense
 from bgmm.core.gaussians import Gaussians, converted
@@ -24,6 +25,7 @@ from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.core.stream import Streamed
 from bgmm.data.columns import Far, column_sentences, far_sentences, far_values, names, not_gaussian, too_far
+from bgmm.data.source import filled
 from bgmm.data.stream import Stream
 from bgmm.data.table import Table, as_table
 from bgmm.engines.optimise.starts import around, from_labels
@@ -31,8 +33,6 @@ from bgmm.program.family import DeclaredMixture, Resolved, check_called
 from bgmm.tree.read import features_of, mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square does not underflow
-_LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e20  # total weights between which sums over the rows keep their digits
-_FEW = 1.5  # total weight, in rows, under which weights were probably scaled to sum to one
 _SAMPLED = 65_536  # rows from which the bulk is read off; of a stream also the recording steps and degenerate columns
 
 
@@ -71,7 +71,7 @@ class Data(NamedTuple):
 
 
 def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
-    """The user's data for a model, checked; warnings point at who called the public function that calls this one."""
+    """The user's data for a model, checked."""
     check_called(model)
     if not callable(model) and callable(x):
         raise ValueError(f"the model comes first, then the data: bgmm.fit(model, x), and here {type(model).__name__} is first")
@@ -91,7 +91,7 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
         features, n, values, labels = table.features, len(table.values), table.values, table.labels
         chunks, take = partial(scaling.in_chunks, table.values), table.values.__getitem__
     for note in notes:
-        warnings.warn(note, stacklevel=5)
+        warn(note)
     c = _observation_weights(weights, n)
     candidates = np.arange(n) if c is None else np.flatnonzero(c)
     n_counted = len(candidates)
@@ -120,13 +120,13 @@ def read_data(model: DeclaredMixture | Callable, x, weights) -> Data:
             f"values of {names(features, np.flatnonzero(steps))} repeat, and a program of your own has no floor under its "
             "scales unless it declares one: a component can collapse onto the ties"
         )
-    if c is not None and c.sum() < _FEW:
+    if c is not None and c.sum() < FEW:
         said.append(
             f"weights count rows, and these sum to {c.sum():.3g}, so that the priors decide; "
             "scale them to sum to the number of rows, unless that is meant: weights / weights.mean()"
         )
     for sentence in said:
-        warnings.warn(sentence, stacklevel=5)
+        warn(sentence)
     return Data(features, values, c, counted, n_counted, units, far, steps, labels)
 
 
@@ -154,7 +154,7 @@ def _observation_weights(weights, n: int) -> Float[np.ndarray, " n"] | None:
     if weights is None:
         return None
     try:
-        c = np.array(weights, np.float64)  # a copy: the tree keeps it
+        c = np.array(filled(weights), np.float64)  # a copy: the tree keeps it
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"weights must be one number for each of the {n} rows") from None
     if c.shape != (n,):
@@ -164,13 +164,7 @@ def _observation_weights(weights, n: int) -> Float[np.ndarray, " n"] | None:
         raise ValueError(f"weights must be finite and not negative, and that of row {wrong[0] + 1} is {c[wrong[0]]}")
     if not c.any():
         raise ValueError("weights must not all be zero")
-    with np.errstate(over="ignore"):
-        total = c.sum()
-    if not _LEAST_WEIGHT <= total <= _MOST_WEIGHT:
-        raise ValueError(
-            f"weights count rows, and these sum to {total:.3g}, {'hardly a row' if total < 1 else 'too many to add up'}; "
-            "scale them to sum to the number of rows: weights / weights.mean()"
-        )
+    check_total_weight("weights", c)
     return c
 
 

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "assembly": {"core", "engines", "inputs", "posterior", "prior", "program", "tree"},
     "fitting": {"assembly", "core", "engines", "inputs", "posterior", "program", "tree"},
     "evidence": {"core", "engines", "fitting", "inputs", "models", "prior", "program"},
-    "estimators": {"core", "engines", "estimators", "fitting", "models", "posterior", "tree"},
+    "estimators": {"core", "data", "engines", "estimators", "fitting", "models", "posterior", "tree"},
     "external_draws": {"core", "data", "posterior", "tree"},
     "cli": {"__init__", "core", "data", "engines", "show", "tree"},
     "__main__": {"cli"},

@@ -11,6 +11,10 @@ from typing import TypeGuard
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
+
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-9, 1e20  # total weights between which sums over the rows keep their digits
+FEW = 1.5  # total weight, in rows, under which weights were probably scaled to sum to one
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> None:
@@ -61,6 +65,17 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Require one of the ``choices``."""
     if value not in (choices := list(choices)):
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {_shown(value)}")
+
+
+def check_total_weight(name: str, c: Float[np.ndarray, " n"]) -> None:
+    """Require weights of rows whose sums keep their digits."""
+    with np.errstate(over="ignore"):
+        total = c.sum()
+    if not _LEAST_WEIGHT <= total <= _MOST_WEIGHT:
+        raise ValueError(
+            f"{name} count rows, and these sum to {total:.3g}, {'hardly a row' if total < 1 else 'too many to add up'}; "
+            f"scale them to sum to the number of rows: {name} / {name}.mean()"
+        )
 
 
 def random_key(seed: object) -> jax.Array:

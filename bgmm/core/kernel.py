@@ -50,7 +50,7 @@ def _pass(naturals: Natural, rows: Rows, fixed: Natural | None) -> tuple[Float[A
         (naturals, fixed), (value, statistics) = shared, total
         logits, pull = jax.vjp(lambda natural: natural.log_joint(block.x), _of_block(naturals, rows, block))
         weighing = logits if fixed is None else _of_block(fixed, rows, block).log_joint(block.x)
-        top = weighing.max(axis=0)  # finite: a weight of zero has a finite logarithm
+        top = weighing.max(axis=0)  # finite: some weight is above zero
         e = jnp.exp(weighing - top[None])
         p = e.sum(axis=0)
         r = e * (block.weights / p)[None]

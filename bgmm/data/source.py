@@ -61,6 +61,13 @@ def distinct_names(name: str, given: Sequence[Any]) -> list[str]:
     return names
 
 
+def filled(x: Any) -> Any:
+    """A masked array with NaN in place of its masked values; anything else as it is."""
+    if not isinstance(x, np.ma.MaskedArray):
+        return x
+    return np.ma.filled(x if x.dtype.kind == "f" else x.astype(float), np.nan)
+
+
 def check_name(what: str, column: str) -> None:
     """Require a name that a file can hold."""
     try:

@@ -22,7 +22,7 @@ import numpy as np
 
 from bgmm.data.binary import read_npy, read_parquet
 from bgmm.data.columns import lost_digits
-from bgmm.data.source import Source, Unusable, check_name, column_of, distinct_names, labels_rows, n_unnamed
+from bgmm.data.source import Source, Unusable, check_name, column_of, distinct_names, filled, labels_rows, n_unnamed
 from bgmm.data.text import read_text
 
 _MAX_LISTED = 20  # column names in a message
@@ -228,7 +228,7 @@ def _array(name: str, x: Any) -> Source:
     if hasattr(x, "toarray"):
         raise ValueError(f"{name} is a sparse {type(x).__name__}, and a fit needs all values; give x.toarray()")
     try:
-        array = np.ma.filled(x.astype(float), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
+        array = np.asarray(filled(x))
         if array.dtype.kind == "U" and not isinstance(x, np.ndarray):
             array = np.asarray(x, dtype=object)  # NumPy converts numbers to text if one value is text
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from bgmm.core.checks import FEW, check_total_weight
 from bgmm.core.components import Mixture
 from bgmm.estimators import ascent, checks
 from bgmm.estimators.beginnings import completed
@@ -62,6 +63,7 @@ class BayesianGaussianMixture(BaseMixture):
         "degrees_of_freedom_prior": [None, Interval(Real, 0.0, None, closed="neither")],
         "covariance_prior": [None, "array-like", Interval(Real, 0.0, None, closed="neither")],
     }
+    _meaning = (*BaseMixture._meaning, "weight_concentration_prior_type")
 
     def __init__(
         self,
@@ -104,6 +106,8 @@ class BayesianGaussianMixture(BaseMixture):
 
     def _algorithm(self, x, c):
         d = x.shape[1]
+        if c is not None:
+            check_total_weight("sample_weight", c)
         alpha, beta, nu = self.weight_concentration_prior, self.mean_precision_prior, self.degrees_of_freedom_prior
         self.weight_concentration_prior_ = 1.0 / self.n_components if alpha is None else alpha
         self.mean_precision_prior_ = 1.0 if beta is None else beta
@@ -129,6 +133,11 @@ class BayesianGaussianMixture(BaseMixture):
                 raise ValueError(f"'{structure.name} precision' should be {fault}")
             return prior
         c = np.ones(len(x)) if c is None else c
+        if c.sum() < FEW:
+            raise ValueError(
+                f"sample_weight count rows, and these sum to {c.sum():.3g}, too few for the default of covariance_prior; scale "
+                "them to sum to the number of rows, or give covariance_prior"
+            )
         full = completed(x, c)
         away = (full - np.average(full, axis=0, weights=c)) * np.sqrt(c.sum() / (c @ ~np.isnan(x)))
         return structure.of_rows(away, c) / (c.sum() - 1)

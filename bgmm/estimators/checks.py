@@ -5,16 +5,23 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 from sklearn.utils import check_array
+from sklearn.utils.validation import _check_sample_weight
 
+from bgmm.data.source import filled
 from bgmm.estimators.covariance_types import CovarianceType
 
 
 def of_shape(value, shape: tuple[int, ...], name: str) -> Float[np.ndarray, "..."]:
     """An array of that shape; its type is float64 or float32."""
-    array = check_array(value, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=True)
+    array = check_array(filled(value), dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=True)
     if array.shape != shape:
         raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
     return array
+
+
+def row_weights(value, rows: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
+    """One weight for each row, finite, not negative and not all zero; a copy, and ones where there are none."""
+    return _check_sample_weight(filled(value), rows, dtype=np.float64, ensure_non_negative=True, copy=True)
 
 
 def weights(value, k: int) -> Float[np.ndarray, " k"]:

@@ -8,7 +8,9 @@ from sklearn.base import BaseEstimator, ClusterMixin, DensityMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bgmm import models
-from bgmm.estimators.engines import seed_of
+from bgmm.data.source import filled
+from bgmm.data.table import row_labels
+from bgmm.estimators.engines import named_rows, seed_of
 from bgmm.fitting import fit
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.predict import log_density, membership
@@ -50,7 +52,8 @@ class Clusters(ClusterMixin, DensityMixin, BaseEstimator):
         """
         x = self._rows(X, ensure_min_samples=2)
         model = models.random_k() if self.model is None else self.model
-        tree = fit(model, x, self.engine, seed=seed_of(self.random_state), progress=True if self.verbose else None)
+        rows = named_rows(self, x, row_labels(X))
+        tree = fit(model, rows, self.engine, seed=seed_of(self.random_state), progress=True if self.verbose else None)
         self.tree_ = relabel(tree)
         self._pruned = prune(self.tree_)
         self.n_clusters_ = self._pruned["posterior"].sizes["cluster"]
@@ -81,7 +84,7 @@ class Clusters(ClusterMixin, DensityMixin, BaseEstimator):
         return float(self.score_samples(X).mean())
 
     def _rows(self, X, **options) -> Float[np.ndarray, "n d"]:
-        return validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", **options)
+        return validate_data(self, filled(X), dtype=np.float64, ensure_all_finite="allow-nan", **options)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 from sklearn.utils import check_random_state
 
 from bgmm import models
+from bgmm.core.caller import warn
+from bgmm.data.table import Table, as_table
 from bgmm.engines.em import EM
 from bgmm.fitting import fit
 from bgmm.tree.read import posterior_of
@@ -33,7 +36,7 @@ class Found(NamedTuple):
     n_steps: int
 
 
-def by_engine(estimator: Any, x: Float[np.ndarray, "n d"], c: Float[np.ndarray, " n"] | None) -> Found:
+def by_engine(estimator: Any, x: Table, c: Float[np.ndarray, " n"] | None) -> Found:
     """``models.finite`` by the estimator's ``engine``."""
     engine, covariance_type = estimator.engine, estimator.covariance_type
     if engine != "em" and not isinstance(engine, EM):
@@ -63,6 +66,15 @@ def by_engine(estimator: Any, x: Float[np.ndarray, "n d"], c: Float[np.ndarray, 
         bool(stats["converged"]),
         int(stats["n_passes"]),
     )
+
+
+def named_rows(estimator: Any, x: Float[np.ndarray, "n d"], labels: np.ndarray | None) -> Table:
+    """The rows as ``bgmm.fit`` takes them, under the names that scikit-learn found, and the labels of the user's rows."""
+    names = getattr(estimator, "feature_names_in_", None)
+    table = as_table(x if names is None else pd.DataFrame(x, columns=names), names, copy=False)
+    for note in table.notes:
+        warn(note)
+    return table._replace(labels=labels)
 
 
 def seed_of(random_state) -> int:

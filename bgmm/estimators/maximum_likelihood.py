@@ -14,7 +14,7 @@ from bgmm.core.components import Mixture
 from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians
 from bgmm.estimators import ascent, checks
-from bgmm.estimators.engines import by_engine
+from bgmm.estimators.engines import by_engine, named_rows
 from bgmm.estimators.mixture import BaseMixture
 
 
@@ -37,9 +37,8 @@ class MaximumLikelihood:
 
     def mixture(self, state: State) -> Mixture:
         """The mixture itself."""
-        log_w = jnp.log(jnp.maximum(state.weights, jnp.finfo(float).tiny))
         L = jax.vmap(self.factor.of_covariance)(state.covariances)
-        return Mixture(log_w, Gaussians(state.means, L, self.tied))
+        return Mixture(jnp.log(state.weights), Gaussians(state.means, L, self.tied))
 
     def update(self, m: ascent.Moments) -> State:
         """The moments themselves."""
@@ -48,6 +47,11 @@ class MaximumLikelihood:
     def bound(self, state: State, of: ascent.Pass) -> Float[Array, ""]:
         """Log likelihood of a row of weight one."""
         return of.log_likelihood / of.total_weight
+
+
+def _in_rows(c: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Weights of which the least is one, unless they then sum to more than 1e20: maximum likelihood has no unit of weight."""
+    return c / max(c.min(), (c / 1e20).sum())
 
 
 class GaussianMixture(BaseMixture):
@@ -136,14 +140,14 @@ class GaussianMixture(BaseMixture):
         regularisation = jnp.asarray(structure.diagonal(self.reg_covar, d), float)
         return MaximumLikelihood(regularisation, structure.factor, structure.tied)
 
-    def _ascend(self, x, c, dtype):
+    def _ascend(self, x, c, dtype, labels):
         if self.engine is None:
-            super()._ascend(x, c, dtype)
+            super()._ascend(x, None if c is None else _in_rows(c), dtype, labels)
             return
-        found = by_engine(self, x, c)
+        found = by_engine(self, named_rows(self, x, labels), c)
         self._hold(State(found.weights, found.means, found.covariances), dtype)
         self.tree_, self.converged_, self.n_iter_ = found.tree, found.converged, found.n_steps
-        self.lower_bound_ = float(np.average(self.score_samples(x), weights=c))
+        self.lower_bound_ = float(np.average(self._log_densities(x), weights=c))
         self.lower_bounds_ = [self.lower_bound_]
 
     def _begin(self, algorithm, x, c, rng):
@@ -178,7 +182,7 @@ class GaussianMixture(BaseMixture):
     def _mixture(self):
         structure = self._structure
         with np.errstate(divide="ignore"):
-            log_w = np.maximum(np.log(np.asarray(self.weights_, np.float64)), np.log(np.finfo(float).tiny))
+            log_w = np.log(np.asarray(self.weights_, np.float64))
         roots = structure.stacked(np.asarray(self.precisions_cholesky_, np.float64))
         covariances = structure.covariances(roots)
         return ascent.mixture_of(

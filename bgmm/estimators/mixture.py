@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from numbers import Integral, Real
-from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -16,18 +14,19 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-import bgmm.core
+from bgmm.core.caller import warn
 from bgmm.core.components import Mixture
 from bgmm.core.in_memory import in_memory
 from bgmm.core.precision import in_float64
 from bgmm.core.rows import Rows
-from bgmm.estimators import ascent
+from bgmm.data.source import filled
+from bgmm.data.table import row_labels
+from bgmm.estimators import ascent, checks
 from bgmm.estimators.beginnings import KINDS, completed, first_moments, first_responsibilities
 from bgmm.estimators.covariance_types import COVARIANCE_TYPES, CovarianceType
 
-_PACKAGE = str(Path(bgmm.core.__file__).parent.parent)  # warnings point at the caller of bgmm
 _SINGULAR = (
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance caused by "
     "singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale the input data."
@@ -54,6 +53,8 @@ class BaseMixture(DensityMixin, BaseEstimator):
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
     }
+
+    _meaning: ClassVar[tuple[str, ...]] = ("covariance_type",)  # options that say what the attributes of a fit mean
 
     lower_bound_: float
     means_: Float[np.ndarray, "k d"]
@@ -97,11 +98,11 @@ class BaseMixture(DensityMixin, BaseEstimator):
     @in_float64
     def _fit(self, X, sample_weight) -> Float[np.ndarray, "n d"]:
         self._validate_params()
-        X = self._rows(X, ensure_min_samples=2)
-        x, c = np.asarray(X, np.float64), None
+        given, X = X, self._rows(X, ensure_min_samples=2)
+        x, c, labels = np.asarray(X, np.float64), None, row_labels(given)
         if sample_weight is not None:
-            c = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            x, c = x[c > 0], c[c > 0]
+            c = checks.row_weights(sample_weight, X)
+            x, c, labels = x[c > 0], c[c > 0], None if labels is None else labels[c > 0]
         if len(x) < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(x)}"
@@ -109,18 +110,21 @@ class BaseMixture(DensityMixin, BaseEstimator):
         empty = np.flatnonzero(np.isnan(x).all(0))
         if empty.size:
             raise ValueError(f"column {empty[0] + 1} of X has no value; leave it out")
-        self._ascend(x, c, X.dtype)
+        self._ascend(x, c, X.dtype, labels)
+        self._fitted_options = {name: getattr(self, name) for name in self._meaning}
         return x if sample_weight is None else np.asarray(X, np.float64)
 
-    def _ascend(self, x: Float[np.ndarray, "n d"], c: Float[np.ndarray, " n"] | None, dtype: np.dtype) -> None:
-        """scikit-learn's fit: the best of the beginnings, each taken up to ``max_iter`` steps."""
+    def _ascend(self, x: Float[np.ndarray, "n d"], c: Float[np.ndarray, " n"] | None, dtype: np.dtype, labels) -> None:
+        """scikit-learn's fit: the best of the beginnings, each taken up to ``max_iter`` steps; labels are for a tree."""
         algorithm = self._algorithm(x, c)
         rows = in_memory(x, c)[0]
         first = not (self.warm_start and hasattr(self, "converged_"))
-        if not first and self.means_.shape != (self.n_components, x.shape[1]):
-            raise ValueError(
-                f"warm_start continues {len(self.means_)} components of {self.means_.shape[1]} features; fit a clone"
-            )
+        if not first:
+            self._check_fitted()
+            if self.means_.shape != (self.n_components, x.shape[1]):
+                raise ValueError(
+                    f"warm_start continues {len(self.means_)} components of {self.means_.shape[1]} features; fit a clone"
+                )
         rng = check_random_state(self.random_state)
         best, best_bound, best_bounds, best_converged = None, -np.inf, [], False
         for i in range(self.n_init if first else 1):
@@ -132,7 +136,7 @@ class BaseMixture(DensityMixin, BaseEstimator):
                 best, best_bounds, best_converged = state, bounds, converged
                 best_bound = bounds[-1] if bounds else -np.inf
         if not best_converged and self.max_iter > 0:
-            warnings.warn(_NOT_CONVERGED, ConvergenceWarning, skip_file_prefixes=(_PACKAGE,))
+            warn(_NOT_CONVERGED, ConvergenceWarning)
         try:
             self._hold(jax.device_get(best), dtype)
         except np.linalg.LinAlgError:
@@ -171,9 +175,15 @@ class BaseMixture(DensityMixin, BaseEstimator):
     def _structure(self) -> CovarianceType:
         return COVARIANCE_TYPES[self.covariance_type]
 
+    def _check_fitted(self) -> None:
+        """Require attributes that mean what the options say; those set by hand are taken to."""
+        check_is_fitted(self)
+        for name, fitted in getattr(self, "_fitted_options", {}).items():
+            if (now := getattr(self, name)) != fitted:
+                raise ValueError(f"{name} was {fitted!r} in the fit and is {now!r} now; set it back, or fit a clone")
+
     def _rows(self, X, **options) -> np.ndarray:
-        dtypes = [np.float64, np.float32]
-        return validate_data(self, X, dtype=dtypes, ensure_all_finite="allow-nan", **options)
+        return validate_data(self, filled(X), dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", **options)
 
     def _placed(self, X) -> tuple[Rows, Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Rows for a pass, the place of each among them, and how much further out it is."""
@@ -187,33 +197,39 @@ class BaseMixture(DensityMixin, BaseEstimator):
 
     def predict(self, X) -> Int[np.ndarray, " n"]:
         """The most probable component of each row."""
-        check_is_fitted(self)
+        self._check_fitted()
         return self._labels(self._rows(X, reset=False))
 
     @in_float64
     def predict_proba(self, X) -> Float[np.ndarray, "n k"]:
         """The probability of each component for each row."""
-        check_is_fitted(self)
+        self._check_fitted()
         X = self._rows(X, reset=False)
         rows, position, _ = self._placed(X)
         return np.asarray(ascent.responsibilities(self._mixture(), rows))[position].astype(X.dtype)
 
-    @in_float64
     def score_samples(self, X) -> Float[np.ndarray, " n"]:
         """The log density of each row, of its observed part where values are missing."""
-        check_is_fitted(self)
+        self._check_fitted()
         X = self._rows(X, reset=False)
+        return self._log_densities(X).astype(X.dtype)
+
+    @in_float64
+    def _log_densities(self, X: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         rows, position, times = self._placed(X)
         with np.errstate(over="ignore"):  # a log density under the least number is minus infinity
-            return (np.asarray(ascent.log_densities(self._mixture(), rows))[position] * np.square(times)).astype(X.dtype)
+            return np.asarray(ascent.log_densities(self._mixture(), rows))[position] * np.square(times)
 
     def score(self, X, y=None, sample_weight=None) -> float:
-        """The mean log density of the rows."""
-        return float(np.average(self.score_samples(X), weights=sample_weight))
+        """The mean log density of the rows, each weighted by its ``sample_weight``."""
+        of_rows = self.score_samples(X)
+        c = checks.row_weights(sample_weight, of_rows)
+        c /= c.max()  # whose sum is finite
+        return float(np.average(of_rows[c > 0], weights=c[c > 0]))
 
     def sample(self, n_samples: int = 1) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
         """New rows, and the component of each; the components stand in order, as scikit-learn's do."""
-        check_is_fitted(self)
+        self._check_fitted()
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         rng = check_random_state(self.random_state)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -15,6 +13,7 @@ import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import kernel
+from bgmm.core.caller import warn
 from bgmm.core.components import Mixture
 from bgmm.core.gaussians import Gaussians
 from bgmm.core.in_memory import InMemory, in_memory, subsample
@@ -23,7 +22,6 @@ from bgmm.core.scaling import Scaling, in_chunks
 from bgmm.data.table import Table, as_table, row_labels, unnamed
 from bgmm.tree.read import features_of, observed, observed_labels, parameters
 
-_PACKAGE = str(Path(__file__).parent.parent)  # warnings point at the caller of bgmm
 _SUBSAMPLE = 16_384  # rows
 _REACH = 1e100  # standardised value whose square does not overflow
 _SAME_MEMBERSHIP = 1e7  # times the extent of the mixture, beyond which memberships are those of the direction
@@ -77,10 +75,9 @@ def _warn_of_far_rows(tree: xr.DataTree, x: Float[np.ndarray, "n d"]) -> None:
     if rows.size:
         j = int(beyond[rows[0]].argmax())
         others = f" and {rows.size - 1} more lie" if rows.size > 1 else " lies"
-        warnings.warn(
+        warn(
             f"row {rows[0] + 1} of x{others} over {_FAR:g} times as far out as any cluster reaches ({features_of(tree)[j]} is "
-            f"{x[rows[0], j]:g} there): it belongs to none of them, and its membership only says which is widest that way",
-            skip_file_prefixes=(_PACKAGE,),
+            f"{x[rows[0], j]:g} there): it belongs to none of them, and its membership only says which is widest that way"
         )
 
 

@@ -100,6 +100,49 @@ def test_warm_start_goes_on_where_the_last_fit_ended(x):
 
 
 @pytest.mark.parametrize("estimator", BOTH)
+@pytest.mark.parametrize("other", ["full", "tied", "diag"])
+def test_a_fit_of_another_covariance_type_is_not_misread(estimator, other, x):
+    fitted = {t: estimator(n_components=2, covariance_type=t, random_state=0).fit(x) for t in ("tied", "diag")}
+    for covariance_type, g in fitted.items():
+        if covariance_type == other:
+            continue
+        g.set_params(covariance_type=other)
+        sentence = f"covariance_type was '{covariance_type}' in the fit and is '{other}' now; set it back"
+        for question in (g.predict, g.predict_proba, g.score_samples, g.score):
+            with pytest.raises(ValueError, match=sentence):
+                question(x)
+        with pytest.raises(ValueError, match=sentence):
+            g.sample()
+        with pytest.raises(ValueError, match=sentence):
+            g.set_params(warm_start=True).fit(x)
+        g.set_params(warm_start=False).fit(x).predict(x)
+
+
+def test_a_warm_start_of_another_weights_prior_is_refused(x):
+    g = BayesianGaussianMixture(n_components=2, random_state=0, warm_start=True).fit(x)
+    g.set_params(weight_concentration_prior_type="dirichlet_distribution")
+    for question in (g.fit, g.predict):
+        with pytest.raises(ValueError, match="weight_concentration_prior_type was 'dirichlet_process' in the fit"):
+            question(x)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_a_component_of_weight_zero_is_none(covariance_type, x):
+    """It takes no row, however near, and the others have the densities that they have without it."""
+    rows = np.concatenate([x, 500.0 + x])
+    rows[::7, 0] = np.nan
+    precisions = {"full": [np.eye(2)] * 2, "tied": np.eye(2), "diag": np.ones((2, 2)), "spherical": np.ones(2)}
+    start = {"weights_init": [1.0, 0.0], "means_init": [[6.0, 6.0], [500.0, 500.0]]}
+    options = {"covariance_type": covariance_type, "precisions_init": precisions[covariance_type], **start}
+    begun = GaussianMixture(2, max_iter=0, **options).fit(rows)
+    np.testing.assert_array_equal(begun.predict_proba(rows), np.tile([1.0, 0.0], (len(rows), 1)))
+    expected = -0.5 * np.nansum(np.square(rows - 6.0) + np.log(2 * np.pi), axis=1)
+    np.testing.assert_allclose(begun.score_samples(rows), expected, rtol=1e-12)
+    g = GaussianMixture(2, **options).fit(rows)
+    np.testing.assert_allclose(g.weights_, [1.0, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", BOTH)
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_far_rows_have_finite_memberships(estimator, covariance_type, x):
     g = estimator(n_components=2, covariance_type=covariance_type, random_state=0).fit(x)
@@ -162,6 +205,55 @@ def test_rows_that_say_nothing_are_told(x):
         GaussianMixture().fit(x, sample_weight=np.zeros(len(x)))
     with pytest.raises(ValueError, match="infinity"):
         GaussianMixture().fit(np.vstack([x, [[np.inf, 0.0]]]))
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-16, 1e300])
+def test_maximum_likelihood_has_no_unit_of_weight(scale, x):
+    options = {"random_state": 0, "max_iter": 500}
+    c = np.where(np.arange(len(x)) % 3 == 0, 2.0, 1.0)
+    scaled, plain = (GaussianMixture(2, **options).fit(x, sample_weight=weights) for weights in (scale * c, c))
+    for attribute in ("weights_", "means_", "covariances_", "lower_bound_"):
+        np.testing.assert_allclose(getattr(scaled, attribute), getattr(plain, attribute), rtol=1e-9)
+
+
+def test_a_component_of_light_rows_has_their_mean(x):
+    light = np.arange(len(x)) >= 60
+    rows = x + 100.0 * light[:, None]  # so far away that no other component takes them
+    start = {"weights_init": [0.5, 0.5], "means_init": rows[[0, 99]], "precisions_init": [np.eye(2)] * 2}
+    with pytest.warns(ConvergenceWarning):
+        g = GaussianMixture(2, max_iter=1, **start).fit(rows, sample_weight=np.where(light, 1e-3, 1e13))
+    np.testing.assert_allclose(g.means_, [rows[~light].mean(0), rows[light].mean(0)], rtol=1e-9)
+
+
+def test_variational_weights_that_make_no_row_are_refused(x):
+    for scale, sentence in ((1e-300, "hardly a row; scale"), (1e300, "too many to add up"), (1e-2, "or give covariance_prior")):
+        with pytest.raises(ValueError, match=f"sample_weight count rows.*{sentence}"):
+            BayesianGaussianMixture(n_components=2).fit(x, sample_weight=np.full(len(x), scale))
+    BayesianGaussianMixture(covariance_prior=np.eye(2)).fit(x, sample_weight=np.full(len(x), 1e-2))
+
+
+@pytest.mark.parametrize("question", ["fit", "score"])
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        (np.zeros(100), "at least one non-zero number"),
+        (np.ones(99), "sample_weight.shape == \\(99,\\)"),
+        (-np.ones(100), "Negative values"),
+        (np.full(100, np.nan), "sample_weight contains NaN"),
+    ],
+)
+def test_weights_that_are_none_are_refused(question, weights, sentence, x):
+    with pytest.raises(ValueError, match=sentence):
+        getattr(GaussianMixture(random_state=0).fit(x), question)(x, sample_weight=weights)
+
+
+def test_a_score_of_weight_two_is_that_of_the_row_twice(x):
+    g = GaussianMixture(2, random_state=0).fit(x)
+    c = np.arange(len(x)) % 3
+    for scale in (1, 1e-300, 1e300):
+        np.testing.assert_allclose(g.score(x, sample_weight=scale * c), g.score(np.repeat(x, c, axis=0)), rtol=1e-12)
+    far = np.vstack([x, [[1e300, 0.0]]])  # of log density minus infinity
+    np.testing.assert_allclose(g.score(far, sample_weight=np.append(np.ones(len(x)), 0)), g.score(x), rtol=1e-12)
 
 
 def test_an_overfitted_mixture_leaves_components_without_weight(x):

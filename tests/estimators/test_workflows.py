@@ -72,6 +72,14 @@ def test_columns_in_another_order_are_an_error(estimator, three):
         fitted.predict(three[["width", "length"]])
 
 
+@pytest.mark.parametrize("estimator", [GaussianMixture(2, engine=bgmm.EM(n_starts=1)), *MIXTURES])
+def test_a_fit_of_a_frame_warns_of_nothing(estimator, three):
+    """Warnings are errors in tests: that a frame's names are missing is one of scikit-learn's."""
+    fitted = clone(estimator).fit(three)
+    if isinstance(fitted, GaussianMixture):
+        np.testing.assert_allclose(fitted.lower_bound_, fitted.score(three), rtol=1e-3)
+
+
 @pytest.mark.parametrize("estimator", [*MIXTURES, QUICK])
 def test_polars_frames_are_frames(estimator, three):
     polars = pytest.importorskip("polars")
@@ -85,6 +93,28 @@ def test_polars_frames_are_frames(estimator, three):
     pipeline = make_pipeline(StandardScaler(), clone(estimator)).set_output(transform="polars").fit(frame)
     assert list(pipeline[-1].feature_names_in_) == ["length", "width"]
     np.testing.assert_array_equal(pipeline.predict(frame), pipeline[-1].predict(pipeline[0].transform(frame)))
+
+
+@pytest.mark.parametrize("estimator", [*MIXTURES, Clusters(model=models.finite(2), engine="em", random_state=0)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, int])
+def test_a_masked_value_is_a_missing_one(estimator, dtype, three):
+    x = np.array(10 * three, dtype, order="C")
+    mask = np.zeros(x.shape, bool)
+    mask[::9, 0] = True
+    x[mask] = -999
+    masked, missing = np.ma.MaskedArray(x, mask), np.where(mask, np.nan, x).astype(float if dtype is int else dtype)
+    fitted, other = clone(estimator).fit(masked), clone(estimator).fit(missing)
+    for question in ("predict", "predict_proba", "score_samples"):
+        np.testing.assert_array_equal(getattr(fitted, question)(masked), getattr(other, question)(missing))
+    assert fitted.score_samples(masked).dtype == other.score_samples(missing).dtype
+
+
+def test_a_masked_weight_is_refused(three):
+    c = np.ma.MaskedArray(np.ones(len(three)), np.arange(len(three)) == 3)
+    with pytest.raises(ValueError, match="sample_weight contains NaN"):
+        GaussianMixture().fit(three, sample_weight=c)
+    with pytest.raises(ValueError, match="weights must be finite and not negative, and that of row 4 is nan"):
+        bgmm.fit(models.finite(1), three, "em", weights=c)
 
 
 def test_weights_are_routed(three):
@@ -113,6 +143,46 @@ def test_clusters_scores_by_the_posterior_predictive_density(clusters, three):
     np.testing.assert_allclose(clusters.score_samples(three), expected)
     np.testing.assert_allclose(clusters.score(three), expected.mean())
     assert np.isfinite(clusters.predict_proba(three.assign(width=np.nan))).all()
+
+
+@pytest.mark.parametrize(
+    "estimator", [Clusters(model=models.finite(2), engine=bgmm.EM(n_starts=1)), GaussianMixture(2, engine=bgmm.EM(n_starts=1))]
+)
+def test_a_tree_has_the_names_and_the_index_of_a_frame(estimator, three):
+    named = three.set_axis([f"flower {i}" for i in range(len(three))]).assign(id=np.arange(len(three)) ** 2)
+    tree = clone(estimator).fit(named).tree_
+    assert list(tree["posterior"]["feature"].values) == ["length", "width", "id"]
+    assert list(bgmm.labels(tree)["observation"].values) == list(named.index)
+    assert list(clone(estimator).fit(three.to_numpy()).tree_["posterior"]["feature"].values) == ["x1", "x2"]
+
+
+def test_rows_of_weight_zero_are_not_in_a_tree(three):
+    named = three.set_axis([f"flower {i}" for i in range(len(three))])
+    c = np.arange(len(three)) % 2
+    tree = GaussianMixture(2, engine=bgmm.EM(n_starts=1)).fit(named, sample_weight=c).tree_
+    assert list(bgmm.labels(tree)["observation"].values) == list(named.index[c > 0])
+
+
+def test_warnings_of_an_estimator_name_the_columns_and_point_at_the_line_of_the_user():
+    code = """
+import warnings
+import numpy as np, pandas as pd, bgmm
+from bgmm.estimators import Clusters, GaussianMixture
+frame = pd.DataFrame({"a": np.random.default_rng(1).normal(size=30), "b": np.full(30, 7.0)})
+few = bgmm.Gibbs(n_draws=10, n_warmup=10, n_chains=2, jumps=0)
+for estimator in (Clusters(model=bgmm.models.finite(1), engine=few), GaussianMixture(engine=bgmm.EM(n_starts=1))):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(frame)
+    print(*[w.filename for w in caught], sum("no variation in 'b'" in str(w.message) for w in caught))
+"""
+    command = [sys.executable, "-c", code]  # a fresh interpreter, in which no checker of types stands between the frames
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    for line in said:
+        *files, n_named = line.split()
+        assert n_named == "1"
+        assert set(files) == {"<string>"}
+    assert len(said[0].split()) > 2  # the columns and the chains
 
 
 def test_clusters_survives_a_pickle(clusters, three):
