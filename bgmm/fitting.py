@@ -16,7 +16,6 @@ from bgmm.core.rows import Rows
 from bgmm.engines.automatic import Automatic
 from bgmm.engines.base import Draws, Engine
 from bgmm.engines.catalogue import ENGINES, engine_named
-from bgmm.engines.em import EM
 from bgmm.inputs import Data, read_data, start_mixture
 from bgmm.posterior.diagnose import Verdict, chains_verdict, verdict_entry
 from bgmm.program.declare import make_target
@@ -83,7 +82,7 @@ def fit(
         if log_likelihood and data.in_memory is None:
             raise ValueError("log_likelihood=True needs the rows in memory, and here they are streamed; leave it out")
         if log_likelihood:  # before a long fit, where the settings say how many draws it gives
-            check_draws_for_loo(1 if isinstance(settings, EM) else _most_draws(settings))
+            check_draws_for_loo(_most_draws(settings))
         with stage("reading the model"):
             rows, position = data.rows(dtype)
             target = declared_target(model, data, rows, standardise)

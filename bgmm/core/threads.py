@@ -15,6 +15,11 @@ from typing import Any
 import jax
 
 
+def _n_cores() -> int:
+    """Cores that this process may use; Python 3.12 says only how many there are."""
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+
+
 @contextmanager
 def side_by_side() -> Iterator[Callable[..., list[Any]]]:
     """A map of a function over sequences, item after item the first time, when it may compile, and in threads from then on.
@@ -29,7 +34,7 @@ def side_by_side() -> Iterator[Callable[..., list[Any]]]:
         with jax.enable_x64(double), jax.default_device(device):
             return function(*items)
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(_n_cores()) as threads:
 
         def each(function: Callable[..., Any], *sequences: Any) -> list[Any]:
             nonlocal compiled

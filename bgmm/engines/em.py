@@ -14,6 +14,7 @@ mode, to estimate the number of clusters.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -54,6 +55,8 @@ class EM:
     starts: str = "k-means++"
     max_steps: int = 5000
     tolerance: float = 1e-9
+
+    n_draws: ClassVar[int] = 1  # what the tree holds
 
     def __post_init__(self) -> None:
         check_count("n_starts", self.n_starts)
