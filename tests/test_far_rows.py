@@ -30,7 +30,11 @@ def found(tree) -> tuple[np.ndarray, np.ndarray]:
     ("model", "engine"),
     [
         (models.finite(3), "em"),
-        (models.random_k(max_components=7), bgmm.Gibbs(n_draws=100, n_warmup=100, n_chains=2, jumps=0)),
+        pytest.param(
+            models.random_k(max_components=7),
+            bgmm.Gibbs(n_draws=100, n_warmup=100, n_chains=2, jumps=0),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["em", "gibbs"],
 )

@@ -127,7 +127,14 @@ def arbitrary_landmarks(target) -> jumps.Landmarks:
 
 
 @pytest.fixture(
-    scope="module", params=[SharedRate(), Tied(), NonCentred(), models.Hierarchical()], ids=lambda f: type(f).__name__
+    scope="module",
+    params=[
+        pytest.param(SharedRate(), marks=pytest.mark.slow),
+        Tied(),
+        pytest.param(NonCentred(), marks=pytest.mark.slow),
+        models.Hierarchical(),
+    ],
+    ids=lambda f: type(f).__name__,
 )
 def joint(request):
     """Functionals of independent draws of prior and data, and the chains that alternate sweeps (at some temperature) and data.
@@ -265,6 +272,7 @@ def test_planted_faults_do_not_leave_it(plant, joint, request, monkeypatch):
     assert largest_z((expected, jax.jit(traced_anew, static_argnums=0)), 20_000) > 8.0
 
 
+@pytest.mark.slow
 def test_gibbs_and_nuts_agree_where_components_share_a_scale(rng):
     """Two groups of 100 rows with sd 0.1: the scale's posterior is near 0.1, and its prior reaches from 0.07 to 1.9."""
     x = np.concatenate([rng.normal(-1, 0.1, 100), rng.normal(1, 0.1, 100)])
