@@ -7,7 +7,7 @@ labels: the log posterior, the number of occupied components, log densities at f
 seconds over effective draws.
 
 By these figures a fit without an engine takes NUTS where the heaviest mode has 95 % of the Laplace mass, else Gibbs, and stops
-after 250, 500, 1000 or 2000 draws of each chain. "met" says in how many of the three its diagnostics were met.
+after 250, 375, 560, ... draws of each chain. "met" says in how many of the three its diagnostics were met.
 """
 
 from __future__ import annotations

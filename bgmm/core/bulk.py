@@ -10,6 +10,7 @@ make it up, such as -999 (fill values), and where it is ten times as wide as the
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -63,18 +64,17 @@ def _limits(values: np.ndarray, c: np.ndarray) -> tuple[float, float]:
     firsts = [0, *lower[below[lower] <= _FILL * total][:_GAPS]]
     lasts = [len(values), *upper[total - below[upper] <= _FILL * total][:_GAPS]]
     most, found = 0.0, _around(values, c)
-    for first in firsts:
-        for last in lasts:
-            left_out = total - (below[last] - below[first])
-            if first >= last or not most < left_out <= _FILL * total:
-                continue
-            low, high = _around(values[first:last], c[first:last])
-            outside = (first == 0 or values[first - 1] < low <= values[first]) and (
-                last == len(values) or values[last - 1] <= high < values[last]
-            )
-            tails = [slice(None, first), slice(last, None)]
-            if outside and not any(_is_cluster(values[tail], c[tail], (high - low) / 2, _WIDE * total) for tail in tails):
-                most, found = left_out, (low, high)
+    for first, last in product(firsts, lasts):
+        left_out = total - (below[last] - below[first])
+        if first >= last or not most < left_out <= _FILL * total:
+            continue
+        low, high = _around(values[first:last], c[first:last])
+        below_limits = first == 0 or values[first - 1] < low <= values[first]
+        above_limits = last == len(values) or values[last - 1] <= high < values[last]
+        tails = [slice(None, first), slice(last, None)]
+        clusters = (_is_cluster(values[tail], c[tail], (high - low) / 2, _WIDE * total) for tail in tails)
+        if below_limits and above_limits and not any(clusters):
+            most, found = left_out, (low, high)
     return found
 
 

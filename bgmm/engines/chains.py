@@ -97,7 +97,7 @@ def _looks(n_draws: int) -> Iterator[int]:
     look = _FIRST_LOOK
     while look < n_draws:
         yield look
-        look = int(_BETWEEN_LOOKS * look) // 5 * 5
+        look = int(_BETWEEN_LOOKS * look) // 5 * 5  # a whole number of the chunks in which Gibbs draws
 
 
 def _between(chunk: Any, first: int, last: int | None) -> Any:

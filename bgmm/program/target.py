@@ -40,6 +40,8 @@ from bgmm.program.family import About, ClosedForm, DeclaredMixture, Recentred
 from bgmm.program.trace import DrawFree, Hold, Layout, one_program, size, unpack
 from bgmm.program.weights_prior import WeightsPrior, concentration_prior
 
+_traced_once = jax.jit  # a larger program that calls such a method in many places traces the model once
+
 
 class Traced(NamedTuple):
     """Log prior, log Jacobian, mixture and sites at one z."""
@@ -146,7 +148,7 @@ class Target:
         return About(self.arguments[1])
 
     @jax.jit  # so that JAX remembers the trace: engines call this from many places
-    @jax.jit  # larger programs, which evaluate the density in many places, trace the model once
+    @_traced_once
     def trace(self, z: Float[Array, " z"]) -> Traced:
         """Run the program at z."""
         point = Hold(unpack(self.layout, z), self.least_weight)
@@ -218,9 +220,7 @@ class Target:
             components = self.model.components.declare(1, self.about)
         return point, components
 
-    # The next methods are compiled functions so that larger programs, which call them in many places, trace the model once.
-
-    @jax.jit
+    @_traced_once
     def component(self, z: Float[Array, " q"], h: Float[Array, " h"]) -> Component:
         """The component at (z_k, h)."""
         point, components = self._component_at(z, h)
@@ -238,14 +238,14 @@ class Target:
         family = None if self.model is None else self.model.components
         return family if isinstance(family, Recentred) else None
 
-    @jax.jit
+    @_traced_once
     def centred_form(self, z: Float[Array, " q"], h: Float[Array, " h"]) -> dict[str, Array]:
         """What determines the component at (z_k, h) whatever the components share."""
         assert self.recentred is not None
         sites = self._component_at(z, h)[0].sites
         return self.recentred.centred_form({name: sites[name][0] for name, _ in self.component_sites}, self._shared(h))
 
-    @jax.jit
+    @_traced_once
     def at_centred_form(self, form: dict[str, Array], h: Float[Array, " h"]) -> Restated:
         """The component of this form under h."""
         assert self.model is not None
@@ -266,7 +266,7 @@ class Target:
         point, _ = self._component_at(jnp.zeros(self.n_dim_component), h)
         return {name: point.sites[name] for name, _ in self.shared_sites}
 
-    @jax.jit
+    @_traced_once
     def log_shared(self, h: Float[Array, " h"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Log prior of what the components share, and the log Jacobian of its sites."""
         point, _ = self._component_at(jnp.zeros(self.n_dim_component), h)
