@@ -46,11 +46,18 @@ def test_the_log_likelihood_is_that_of_the_draws(faithful_tree, faithful):
     np.testing.assert_allclose(stored, log_density(mixture, faithful.to_numpy()), rtol=1e-9)
 
 
-def test_log_prior_and_log_likelihood_add_up_to_the_log_posterior_less_the_jacobian(faithful):
-    tree = bgmm.fit(models.finite(2), faithful, engine="em", seed=0)
-    log_volume = -len(faithful) * np.log(tree["constant_data"]["scale"]).sum()
-    total = tree["log_prior"]["log_prior"] + bgmm.log_density(tree, faithful).sum() - log_volume
+@pytest.mark.parametrize("missing", [False, True])
+def test_log_prior_and_log_likelihood_add_up_to_the_log_posterior_less_the_jacobian(missing, faithful):
+    x = faithful.to_numpy().copy()
+    if missing:
+        x[::5, 0] = np.nan
+    tree = bgmm.fit(models.finite(2), x, engine="em", seed=0)
+    log_volume = -(~np.isnan(x)).sum(0) @ np.log(tree["constant_data"]["scale"].to_numpy())
+    log_likelihood = bgmm.log_density(tree, x).sum()
+    total = tree["log_prior"]["log_prior"] + log_likelihood - log_volume
     np.testing.assert_allclose(total, tree["sample_stats"]["lp"], rtol=1e-9)
+    n_parameters = tree["sample_stats"]["n_parameters"]
+    np.testing.assert_allclose(tree["sample_stats"]["bic"], np.log(len(x)) * n_parameters - 2 * log_likelihood, rtol=1e-9)
 
 
 def test_one_attribute_says_how_the_tree_was_made(faithful_tree):
