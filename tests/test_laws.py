@@ -33,7 +33,6 @@ N, D, K = 60, 3, 3
 FITS = [(family, engine) for family in GAUSSIANS for engine in ENGINES]
 QUICK = {
     ("diagonal", "map"),
-    ("hierarchical", "gibbs"),
     ("spherical", "map"),
     ("tied gaussian", "map"),
     ("tied gaussian", "ml"),
@@ -351,13 +350,12 @@ def assert_same_posterior(*trees):
             assert np.abs((a - b) / error).max() < 4.5, (method, name)
 
 
-@pytest.mark.parametrize(
-    "family", also_slow(("diagonal", "tied diagonal", "tied gaussian"), ("tied diagonal", "tied gaussian"))
-)
+@pytest.mark.parametrize("family", also_slow(("diagonal", "tied diagonal", "tied gaussian"), ("tied diagonal",)))
 def test_nuts_and_gibbs_agree(family):
     assert_same_posterior(*(fitted(family, engine) for engine in ("nuts", "gibbs")))
 
 
+@pytest.mark.slow
 def test_nuts_and_gibbs_agree_where_the_prior_matters():
     """With four rows in a component a Jacobian that is left out moves its scales by a third of their standard deviation."""
     x = np.array([-5.0, 5.0])[np.arange(8) % 2, None] + np.random.default_rng(4).normal(size=(8, 1))

@@ -42,7 +42,9 @@ def files(x, tmp_path_factory):
     return {"npy": bgmm.stream(folder / "rows.npy"), "parquet": bgmm.stream(folder / "rows.parquet", columns=["x1", "x2"])}
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name == "nuts" else ()) for name in ENGINES]
+)
 def fits(request, x, files):
     """The fits of one engine from memory and from both files."""
     with warnings.catch_warnings(action="ignore"):  # of the short chains

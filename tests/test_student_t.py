@@ -107,6 +107,7 @@ def test_tree_holds_to_the_schema_and_is_asked_like_any_other(x, mode, tmp_path)
     assert set(mode["posterior"].data_vars) == {"weights", "means", "scale_tril", "nu"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the chains")  # 200 draws suffice for the means
 def test_nuts_draws_it(x, mode):
     tree = bgmm.fit(MODEL, x, bgmm.NUTS(n_draws=100, n_warmup=100, n_chains=2, n_starts=4), seed=1)

@@ -20,7 +20,7 @@ from bgmm.core.scaling import CHUNK, Scaling
 
 _BLOCK_BYTES = 384 * 1024  # T of a block: between 50 KB and 1 MB the speed is flat, at 10 MB two to three times slower
 _BLOCK_OVERHEAD = 64  # a block costs about as much as this many rows before its first row
-_SMALL = (64, 320, 1280, 4096)  # so many places have data of up to 4096 rows: other data of the same size compile nothing
+SMALL = (64, 320, 1280, 4096)  # so many places have data of up to 4096 rows: other data of the same size compile nothing
 
 
 @jax.tree_util.register_dataclass
@@ -90,7 +90,7 @@ class InMemory(Rows):
     def take(self, places):
         """The rows in these places, NaN where values are missing."""
         b = self.x.shape[2]
-        few = self.n_places <= _SMALL[-1]  # gathered on the host, where nothing is compiled
+        few = self.n_places <= SMALL[-1]  # gathered on the host, where nothing is compiled
         x = np.asarray((np.asarray(self.x) if few else self.x)[places // b, :, places % b])
         if self.observed is None:
             return x
@@ -144,7 +144,7 @@ def padded_size(n: int) -> int:
 
 def padded_rows(n: int) -> int:
     """As ``padded_size``, and one of four sizes up to 4096."""
-    return next((size for size in _SMALL if n <= size), padded_size(n))
+    return next((size for size in SMALL if n <= size), padded_size(n))
 
 
 def block_size(counts: np.ndarray, d: int) -> int:
@@ -156,7 +156,7 @@ def block_size(counts: np.ndarray, d: int) -> int:
     largest = int(np.clip(2 ** round(np.log2(_BLOCK_BYTES / (8 * p))), 64, 4096))
     if counts.size == 1:
         n = padded_rows(int(counts[0]))
-        return -(-n // -(-n // largest)) if n <= _SMALL[-1] else largest
+        return -(-n // -(-n // largest)) if n <= SMALL[-1] else largest
     sizes = [2**i for i in range(3, largest.bit_length())]
     return min(sizes, key=lambda b: int((-(-counts // b) * (b + _BLOCK_OVERHEAD)).sum()))
 

@@ -98,7 +98,7 @@ def minimise(
     x: Float[Array, " z"],
     *,
     max_evaluations: int | Int[Array, ""],
-    tolerance: float = 1e-12,
+    tolerance: float | Float[Array, ""] = 1e-12,
     first_step: float = 1.0,
     epsilon: float = float(jnp.finfo(jnp.float64).eps),
 ) -> Minimum:

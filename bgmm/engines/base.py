@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from bgmm.core.batches import in_batches
 from bgmm.core.components import Mixture
 from bgmm.core.factor import AnyArray
 from bgmm.program.target import Target
-
-_AT_ONCE = 1000  # draws in a batch
 
 # A mode is one point; independent draws may have importance weights; draws of chains depend on those before them.
 type Kind = Literal["mode", "independent", "chains"]
@@ -55,19 +54,6 @@ def needs_given_k(engine: Engine, target: Target) -> str | None:
     if not target.discrete:
         return None
     return f"{type(engine).__name__} needs a given number of components, and here it is unknown"
-
-
-def in_batches(function: Callable[[Any], Any], draws: Any) -> Any:
-    """``function`` of a pytree of arrays with draws on the first axis, some at a time.
-
-    Equal batches, of which the last repeats its last draw, let chains of any length share one compiled program.
-    """
-    n, parts = len(jax.tree.leaves(draws)[0]), []
-    at_once = min(n, _AT_ONCE)
-    for low in range(0, n, at_once):
-        some = np.minimum(np.arange(low, low + at_once), n - 1)
-        parts.append(jax.device_get(function(jax.tree.map(lambda a: np.asarray(a)[some], draws))))  # noqa: B023
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *parts)
 
 
 @jax.jit

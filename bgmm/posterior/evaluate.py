@@ -13,10 +13,11 @@ import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import kernel
+from bgmm.core.batches import DRAWS_AT_ONCE, batches, in_batches
 from bgmm.core.caller import warn
 from bgmm.core.components import Mixture
 from bgmm.core.gaussians import Gaussians
-from bgmm.core.in_memory import InMemory, in_memory, subsample
+from bgmm.core.in_memory import SMALL, InMemory, in_memory, subsample
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling, in_chunks
 from bgmm.data.table import Table, as_table, row_labels, unnamed
@@ -27,7 +28,6 @@ _REACH = 1e100  # standardised value whose square does not overflow
 _SAME_MEMBERSHIP = 1e7  # times the extent of the mixture, beyond which memberships are those of the direction
 _FAR = 100.0  # times the extent of the mixture, beyond which a warning names the row
 _SURE = 40.0  # expected rows: the probability of none is at most exp(-40)
-_DRAWS_AT_ONCE = 256
 
 
 class Evaluation(NamedTuple):
@@ -140,13 +140,25 @@ def _each(function: Callable, mixtures: Mixture, rows: Rows, centred: bool, *arg
 
 
 @partial(jax.jit, static_argnames=("function", "fold", "centred"))
-def _folded(function: Callable, fold: Callable, start: Array, mixtures: Mixture, rows: Rows, centred: bool, *arguments):
-    """``fold`` of ``function(natural, rows, *arguments)`` over the draws, held one at a time."""
+def _folded(function: Callable, fold: Callable, start: Array, n: int, mixtures: Mixture, rows: Rows, centred: bool, *arguments):
+    """``fold`` of ``function(natural, rows, *arguments)`` over the first n draws, held one at a time."""
 
-    def step(total, mixture):
-        return fold(total, function(mixture.natural(centred=centred), rows, *arguments)), None
+    def step(s, total):
+        mixture = jax.tree.map(lambda a: a[s], mixtures)
+        return fold(total, function(mixture.natural(centred=centred), rows, *arguments))
 
-    return jax.lax.scan(step, start, mixtures)[0]
+    return jax.lax.fori_loop(0, n, step, start)
+
+
+def _sizes(inputs: Evaluation) -> tuple[int, ...]:
+    """Of batches of draws: some fixed ones where rows are few, else as many as there are, so that none is computed in vain."""
+    return DRAWS_AT_ONCE if inputs.rows.n_places <= SMALL[-1] else (len(inputs.mixture.log_weights),)
+
+
+def _over_draws(function: Callable, fold: Callable, start: Array, inputs: Evaluation, *arguments) -> np.ndarray:
+    for n, mixtures in batches(inputs.mixture, _sizes(inputs)):
+        start = _folded(function, fold, start, n, mixtures, inputs.rows, inputs.centred, *arguments)
+    return np.asarray(start)
 
 
 def log_likelihoods(inputs: Evaluation) -> Float[np.ndarray, "s n"]:
@@ -163,8 +175,8 @@ def responsibilities(inputs: Evaluation) -> Float[np.ndarray, "s n k"]:
 def mean_log_density(inputs: Evaluation) -> Float[np.ndarray, " n"]:
     """log (1/S) sum_s p(x_n | draw s), in the user's units."""
     start = jnp.full(inputs.rows.n_places, -jnp.inf)
-    total = _folded(kernel.log_likelihood_of_rows, jnp.logaddexp, start, inputs.mixture, inputs.rows, inputs.centred)
-    of_rows = np.asarray(total)[inputs.position] - np.log(len(inputs.mixture.log_weights))
+    total = _over_draws(kernel.log_likelihood_of_rows, jnp.logaddexp, start, inputs)
+    of_rows = total[inputs.position] - np.log(len(inputs.mixture.log_weights))
     return _as_far_out(of_rows, inputs) + inputs.log_volume
 
 
@@ -184,13 +196,18 @@ def mean_responsibilities(inputs: Evaluation) -> Float[np.ndarray, "n k"]:
 
 def each_draw(function: Callable, inputs: Evaluation, *arguments) -> np.ndarray:
     """``function(natural, rows, *arguments)`` of every draw; the arguments have an axis of draws first."""
-    return np.asarray(_each(function, inputs.mixture, inputs.rows, inputs.centred, *arguments))
+
+    def of_some(draws):
+        mixtures, *arguments = draws
+        return _each(function, mixtures, inputs.rows, inputs.centred, *arguments)
+
+    return in_batches(of_some, (inputs.mixture, *arguments), _sizes(inputs))
 
 
 def mean_over_draws(function: Callable, inputs: Evaluation, shape: tuple[int, ...], *arguments) -> Float[np.ndarray, "..."]:
     """(1/S) sum_s of ``function(natural, rows, *arguments)`` of draw s, an array of that shape."""
-    total = _folded(function, jnp.add, jnp.zeros(shape), inputs.mixture, inputs.rows, inputs.centred, *arguments)
-    return np.asarray(total) / len(inputs.mixture.log_weights)
+    total = _over_draws(function, jnp.add, jnp.zeros(shape), inputs, *arguments)
+    return total / len(inputs.mixture.log_weights)
 
 
 def _occupied(natural, rows: Rows, key: Array) -> Bool[Array, " k"]:
@@ -204,13 +221,10 @@ def occupied(inputs: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
     """
     found = _surely_occupied(inputs)
     rest = np.flatnonzero(~found.all(1))
-    keys, impl = np.asarray(jax.random.key_data(jax.random.split(key, len(found)))), jax.random.key_impl(key)
-    at_once = min(_DRAWS_AT_ONCE, len(found))
-    for low in range(0, len(rest), at_once):
-        some = rest[np.minimum(np.arange(low, low + at_once), len(rest) - 1)]  # equal shapes: one compilation
-        mixtures = jax.tree.map(lambda a: np.asarray(a)[some], inputs.mixture)  # noqa: B023
-        of_some = jax.random.wrap_key_data(jax.device_put(keys[some]), impl=impl)
-        found[some] = each_draw(_occupied, inputs._replace(mixture=mixtures), of_some)
+    keys = jax.random.split(key, len(found))
+    if rest.size:
+        of_rest = inputs._replace(mixture=jax.tree.map(lambda a: np.asarray(a)[rest], inputs.mixture))
+        found[rest] = each_draw(_occupied, of_rest, keys[rest])
     return found
 
 

@@ -77,7 +77,7 @@ def memberships_of_mixtures(tree: xr.DataTree, max_rows: int | None = None) -> M
     step = min(len(p), max(1, _CONSTANTS.max_numbers // (len(rows) * occupied.shape[1])))
     log_p = np.empty(p.shape[:2], np.float32)
     for low in range(0, len(p), step):
-        some = np.minimum(np.arange(low, low + step), len(p) - 1)  # every batch has the same shape: one compilation
+        some = slice(low, low + step)
         inputs = at_rows(jax.tree.map(lambda a: np.asarray(a)[some], mixture), scaling, rows)  # noqa: B023
         log_p[some], r = np.maximum(log_likelihoods(inputs), _CONSTANTS.least_log_density), responsibilities(inputs)
         r = np.take_along_axis(r * occupied[some][:, None, :], component[some][:, None, :], axis=2)

@@ -55,7 +55,7 @@ def test_the_cache_can_be_off_and_gives_way_to_the_users_own(tmp_path, own):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="XDG_CACHE_HOME is of Linux")
-@pytest.mark.parametrize("writable", [True, False])
+@pytest.mark.parametrize("writable", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_programs_are_kept_in_the_users_cache_where_it_can_be_written(writable, tmp_path):
     cache = tmp_path / "cache"
     if not writable:

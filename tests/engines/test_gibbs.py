@@ -31,6 +31,7 @@ from bgmm.engines.gibbs.sweep import State, first_tuning
 from bgmm.program.declare import make_target
 from bgmm.program.target import Target
 from bgmm.program.weights import PaddedDirichlet
+from bgmm.tree.schema import violations
 from tests.mixtures import Parameters
 
 N = 8  # rows of the joint-distribution test
@@ -186,12 +187,17 @@ def largest_z(joint, n: int, inverse_temperature: float = 1.0) -> float:
     return max(z)
 
 
-def test_sweeps_that_alternate_with_new_data_leave_the_joint_distribution(joint):
-    assert largest_z(joint, 5000) < 4.0  # of 12: over 4 with probability 8e-4; of 26: 2e-3
+LENGTHS = pytest.mark.parametrize("n", [2000, pytest.param(8000, marks=pytest.mark.slow)])
 
 
-def test_without_the_likelihood_the_prior_of_everything_is_recovered(joint):
-    assert largest_z(joint, 5000, inverse_temperature=0.0) < 4.0
+@LENGTHS
+def test_sweeps_that_alternate_with_new_data_leave_the_joint_distribution(n, joint):
+    assert largest_z(joint, n) < 4.0  # of 12: over 4 with probability 8e-4; of 26: 2e-3
+
+
+@LENGTHS
+def test_without_the_likelihood_the_prior_of_everything_is_recovered(n, joint):
+    assert largest_z(joint, n, inverse_temperature=0.0) < 4.0
 
 
 @pytest.mark.parametrize("family", [models.Hierarchical(), models.Gaussian(tied=True)], ids=["centred forms", "tied"])
@@ -208,7 +214,8 @@ def test_what_is_shared_moves_the_same_where_only_the_first_components_are_looke
     for few in (2, 4):
         monkeypatch.setattr(moves, "CONSTANTS", replace(moves.CONSTANTS, few=few))
         factor = jnp.diag(prior.shared_sd)
-        found.append(moves.move_shared(fixed, z, statistics, factor, jnp.array(0.01), key=jax.random.key(1)))
+        move = jax.jit(lambda: moves.move_shared(fixed, z, statistics, factor, jnp.array(0.01), key=jax.random.key(1)))  # noqa: B023
+        found.append(move())
     assert float(jnp.abs(found[0][0] - prior.shared).max()) > 0, "the move is accepted"
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9), *found)
 
@@ -330,14 +337,14 @@ def test_drawn_missing_values_have_the_conditional_moments(rng):
 
 @pytest.fixture(scope="module")
 def tree(faithful):
-    settings = bgmm.Gibbs(
-        n_draws=300, n_warmup=200, stop_early=False
-    )  # else as by default: the tests of demo and README compile the same
+    # else as by default: the tests of demo and README compile the same
+    settings = bgmm.Gibbs(n_draws=300, n_warmup=200, sweeps_per_draw=2, stop_early=False)
     with pytest.warns(UserWarning, match="the chains"):  # this short they do not agree on the number
         return bgmm.fit(models.random_k(), faithful, engine=settings, seed=0)
 
 
 def test_a_fit_answers_how_many_with_a_tree_that_arviz_takes_as_it_is(tree, faithful):
+    assert violations(tree) == [] == violations(bgmm.relabel(tree))
     shared = {"shared_scales", "shape_spread"}
     assert {"n_components", "n_occupied", "concentration", *shared} == set(tree["posterior"].data_vars)
     assert np.isfinite(az.summary(tree, round_to="none")["mean"].astype(float)).all()
@@ -357,7 +364,7 @@ def test_a_fit_answers_how_many_with_a_tree_that_arviz_takes_as_it_is(tree, fait
 
 @pytest.mark.filterwarnings("ignore:the chains do not agree", "ignore:in .* of the draws all 4 components hold rows")
 def test_log_prior_of_an_unknown_number_is_that_of_the_sites_of_fixed_size(faithful):
-    settings = bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2, jumps=0)
+    settings = bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2, sweeps_per_draw=1, jumps=0)
     tree = bgmm.fit(models.random_k(max_components=4), faithful.iloc[:, :1], settings, seed=0)  # of one feature, all are shown
     names = ("n_components", "concentration", "shared_scales", "shape_spread")
     k, alpha, a, b = (tree["posterior"][name].to_numpy() for name in names)
@@ -398,7 +405,7 @@ def test_what_gibbs_cannot_do_is_refused_in_one_sentence(faithful, model, option
 
 @pytest.mark.filterwarnings("ignore:the chains")  # two short ones, without splits and merges
 def test_a_dirichlet_process_lists_the_clusters_that_hold_rows(faithful):
-    settings = bgmm.Gibbs(n_draws=200, n_warmup=100, n_chains=2, split_merge=0)
+    settings = bgmm.Gibbs(n_draws=200, n_warmup=100, n_chains=2, sweeps_per_draw=2, split_merge=0)
     tree = bgmm.fit(models.dirichlet_process(12, concentration=models.Gamma(1.0, 1.0)), faithful, engine=settings)
     posterior = tree["posterior"]
     assert set(posterior.data_vars) == {"weights", "means", "scales", "covariances", "correlations", "concentration"}

@@ -83,7 +83,9 @@ def test_what_a_move_promises_is_the_change_of_the_bound_on_the_likelihood(rng):
     assert gain[0] > 100 > gain[1]
 
 
-@pytest.mark.parametrize("model", [models.finite(12), models.finite(12, components=models.Spherical())])
+@pytest.mark.parametrize(
+    "model", [pytest.param(models.finite(12), marks=pytest.mark.slow), models.finite(12, components=models.Spherical())]
+)
 def test_every_seed_ends_at_one_log_posterior(rng, model):
     """Twelve groups apart, some of them close: single starts miss some of them."""
     centres = 6 * rng.uniform(size=(12, 3))

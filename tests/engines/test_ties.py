@@ -82,7 +82,9 @@ def cases(iris, faithful):
     return {"faithful": case(faithful.to_numpy(), 3), "iris": case(iris.to_numpy(), 4)}
 
 
-@pytest.mark.parametrize(("name", "plane"), [("faithful", False), ("iris", False), ("iris", True)])
+@pytest.mark.parametrize(
+    ("name", "plane"), [("faithful", False), pytest.param("iris", False, marks=pytest.mark.slow), ("iris", True)]
+)
 def test_starts_on_ties_end_in_no_mode_that_beats_the_ordinary_one(name, plane, cases, iris, faithful):
     raw = {"faithful": faithful, "iris": iris}[name].to_numpy()
     x, k, floored, bare, ordinary = cases[name]

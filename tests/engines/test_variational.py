@@ -152,6 +152,7 @@ def test_proposal_density_is_that_of_scipys_t(faithful, rng):
     np.testing.assert_allclose(log_densities(proposal.proposal, z), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_many_rows_are_expanded_about_the_mode(rng):
     """From 8192 of 60 000 rows the log posterior is that of all to a tenth of a nat; what those rows alone say is not."""
     x = np.where(rng.uniform(size=60_000) < 0.4, -1.0, 1.0)[:, None] + rng.normal(size=(60_000, 2))
@@ -266,6 +267,7 @@ def test_every_labelling_of_a_program_counts_in_its_evidence(engine):
     assert float(found["elbo"]) < expected
 
 
+@pytest.mark.slow
 def test_elbo_is_a_bound_where_the_normals_reach_over_labellings(rng):
     """Of 3! = 6 labellings q covers a part of each; with the whole of q counted in one, the "bound" is .7 nats too high."""
     x = rng.normal(size=(12, 1))

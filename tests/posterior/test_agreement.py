@@ -81,6 +81,7 @@ def test_picture_shows_every_parameter_and_distance(rng):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_error_of_the_number_occupied_is_that_of_chance():
     """Two fits that draw K+ = 1 or 2 with one probability: their distance is about the error, which is not zero by one fit."""
     rng = np.random.default_rng(3)

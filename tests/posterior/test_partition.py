@@ -178,7 +178,7 @@ def test_at_most_so_many_draws_from_every_chain_and_so_many_clusters(rng):
 
 
 @BOTH
-@pytest.mark.parametrize("probability", [0.5, 0.95])
+@pytest.mark.parametrize("probability", [pytest.param(0.5, marks=pytest.mark.slow), 0.95])
 def test_the_ball_is_the_smallest_that_holds_the_probability_and_its_bounds_are_the_farthest(overlapping, loss, probability):
     around = bgmm.partition(overlapping, loss=loss, seed=4)
     ball = bgmm.credible_ball(overlapping, around, probability=probability, seed=4)

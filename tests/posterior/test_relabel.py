@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import arviz as az
 import numpy as np
 import pytest
@@ -153,11 +151,3 @@ def test_assignments_alone_are_aligned(rng):
     np.testing.assert_array_equal(aligned["sample_stats"]["present"][..., 3], ~merged)
     np.testing.assert_array_equal(aligned["sample_stats"]["assignments"], z)
     np.testing.assert_allclose(bgmm.membership(tree)[known == 3].mean("observation"), [0, 0, merged.mean(), 1 - merged.mean()])
-
-
-def test_thousands_of_draws_of_ten_places_take_seconds(rng):
-    present = rng.uniform(size=(4, 1000, 4)) < np.array([1.0, 1.0, 0.7, 0.3])
-    made = varying(rng, FOUR, SHARES, present, n_rows=500, size=10)
-    begin = time.process_time()
-    bgmm.relabel(made.tree)
-    assert time.process_time() - begin < 10

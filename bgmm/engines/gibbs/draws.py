@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from bgmm.core.batches import in_batches
 from bgmm.core.components import Mixture
 from bgmm.core.factor import AnyArray
 from bgmm.core.one_off import one_off
-from bgmm.engines.base import Draws, Kind, in_batches
+from bgmm.engines.base import Draws, Kind
 from bgmm.engines.gibbs.reference import joined
 from bgmm.engines.gibbs.sweep import Record, State
 from bgmm.program.target import Target

@@ -17,9 +17,12 @@ from bgmm.core.lbfgs import minimise
 from bgmm.program.target import EStep, Target
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=("max_steps", "tolerance"), meta_fields=("prior", "jacobian"))
 @dataclass(frozen=True)
 class Objective:
     """A log likelihood, with the log prior and the Jacobian of the unconstrained coordinates or without; and when to stop.
+
+    Searches that differ in no more than when they stop share their compiled programs.
 
     :param prior: whether the log prior counts.
     :param jacobian: whether the Jacobian does.
@@ -29,8 +32,8 @@ class Objective:
 
     prior: bool = True
     jacobian: bool = False
-    max_steps: int = 5000
-    tolerance: float = 1e-9
+    max_steps: int | Int[Array, ""] = 5000
+    tolerance: float | Float[Array, ""] = 1e-9
 
     def value(self, target: Target, z: Float[Array, " z"], log_likelihood: Callable[[Mixture], Array]) -> Float[Array, ""]:
         """The objective at z, given the log likelihood of a mixture."""

@@ -188,7 +188,7 @@ def _for_each(target: Target, function: Callable) -> Callable:
     return partial(devices.map_on_each, function)
 
 
-@one_off_if(is_small, static_argnames="objective")
+@one_off_if(is_small)
 def _begin(target: Target, objective: Objective, guesses: Mixture) -> Mixture | Float[Array, "starts z"]:
     """From where to ascend: the guesses themselves for the closed form, else unconstrained points."""
     if objective.is_closed_form(target):
@@ -196,12 +196,12 @@ def _begin(target: Target, objective: Objective, guesses: Mixture) -> Mixture | 
     return _for_each(target, partial(first_point, target, objective))(guesses)
 
 
-@partial(jax.jit, static_argnames="objective")
+@jax.jit
 def _to_maximum_likelihood(target: Target, objective: Objective, guesses: Mixture) -> Optimum:
     return _for_each(target, partial(maximum_likelihood, target, objective))(guesses)
 
 
-@partial(jax.jit, static_argnames="objective")
+@jax.jit
 def _to_posterior_mode(target: Target, objective: Objective, starts: Float[Array, "s z"], budget: Int[Array, ""]):
     """A round of L-BFGS from each start in z = start + A u; also whether it ended, and the objective it may yet reach."""
 
