@@ -1,12 +1,12 @@
 """How many clusters and which, by default, on data sets whose classes are known.
 
-``python -m benchmarks.labelled FOLDER`` reads the CSV files named below from a folder and writes LABELLED.md, set after
-set: the clusters of ``fit(random_k(), x)`` by default, of the same with independent covariances
-(``components=models.Gaussian()``), of scikit-learn's BayesianGaussianMixture (10 components, 5 starts) and of its
-GaussianMixture (the best BIC over its four families and 1 to 9 components), these two on standardised columns. "Index" is the
-adjusted Rand index of the clusters, in our case those of ``partition``, with the classes, which no method sees. The figures of
-mclust 6.0 (BIC over 14 families) are published ones. CPU seconds are those of a fit on all cores, compilation with a kept cache
-included.
+``python -m benchmarks.labelled FOLDER`` reads the CSV files named below from a folder and writes LABELLED.md, set after set;
+with ``--only SET ...`` these alone, and the other lines stay. A line holds the clusters of ``fit(random_k(), x)`` by default,
+of the same with independent covariances (``components=models.Gaussian()``), of scikit-learn's BayesianGaussianMixture (10
+components, 5 starts) and of its GaussianMixture (the best BIC over its four families and 1 to 9 components), these two on
+standardised columns. "Index" is the adjusted Rand index of the clusters, in our case those of ``partition``, with the classes,
+which no method sees. The figures of mclust 6.0 (BIC over 14 families) are published ones. CPU seconds are those of a fit on all
+cores, compilation with a kept cache included.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import bgmm
 from benchmarks.tables import table
 from bgmm import models
 
+TABLE = Path(__file__).parent / "LABELLED.md"
 # classes, columns that are neither classes nor features, and the adjusted Rand index of mclust's choice
 SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...], float | None]] = {
     "iris": (("Species",), (), 0.568),
@@ -99,45 +100,52 @@ def main() -> None:
     """Fit everything and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", nargs="*", default=list(SETS))
+    parser.add_argument("--only", nargs="+", choices=list(SETS), default=list(SETS), metavar="SET")
     arguments = parser.parse_args()
-    indices, lines = [], []
+    lines = _written() if arguments.only != list(SETS) else {}
     for name in arguments.only:
         x, labels = read(arguments.folder, name)
-        line, index = [f"{name}, {len(x)} x {x.shape[1]}"], []
+        line = [f"{name}, {len(x)} x {x.shape[1]}"]
         for fit, columns in CONTENDERS.values():
             start = time.process_time()
             with warnings.catch_warnings(action="ignore"):
                 found, told = fit(x)
             seconds = time.process_time() - start
-            index.append(adjusted_rand_score(labels, found))
             told = [value for value, column in zip(told, columns, strict=True) if column]
-            line += [f"{index[-1]:.3f}", str(len(np.unique(found))), *told, *([f"{seconds:.0f}"] if columns else [])]
+            index = adjusted_rand_score(labels, found)
+            line += [f"{index:.3f}", str(len(np.unique(found))), *told, *([f"{seconds:.0f}"] if columns else [])]
         published = SETS[name][2]
-        indices.append([*index, np.nan if published is None else published])
-        lines.append([*line, "–" if published is None else f"{published:.3f}"])
-        print(lines[-1], flush=True)
-        _write(arguments.only[: len(lines)], indices, lines)
+        lines[name] = [*line, "–" if published is None else f"{published:.3f}"]
+        print(lines[name], flush=True)
+        _write([lines[name] for name in SETS if name in lines])
 
 
-def _write(names: list[str], indices: list[list[float]], lines: list[list[str]]) -> None:
+def _written() -> dict[str, list[str]]:
+    """The lines of the sets that are in the table."""
+    found = [line.strip("| \n").split(" | ") for line in TABLE.read_text().splitlines() if line.count(" | ") > len(CONTENDERS)]
+    return {cells[0].partition(",")[0]: cells for cells in found if cells[0].partition(",")[0] in SETS}
+
+
+def _write(lines: list[list[str]]) -> None:
     """The tables of the sets so far."""
     head = ["data"]
     for title, (_, columns) in CONTENDERS.items():
         head += [f"{title}: index", "clusters", *filter(None, columns), *(["CPU s"] if columns else [])]
-    with_mclust = np.array(indices)[[SETS[name][2] is not None for name in names]]
-    means = with_mclust.mean(0) if len(with_mclust) else np.full(len(CONTENDERS) + 1, np.nan)
-    of = [*CONTENDERS, "mclust"]
+    head.append("mclust: index")
+    at = [i for i, title in enumerate(head) if title.endswith(": index")]
+    with_mclust = np.array([[float(line[i]) for i in at] for line in lines if line[-1] != "–"])
+    means = with_mclust.mean(0) if len(with_mclust) else np.full(len(at), np.nan)
+    of = [head[i].removesuffix(": index") for i in at]
     text = [
         "# Clusters and classes",
         "",
         (__doc__ or "").split("\n\n")[1].strip(),
         "",
-        *table([*head, "mclust: index"], lines),
+        *table(head, lines),
         "",
     ]
     text += ["Mean index of the sets that mclust answers:", "", *table(of, [[f"{mean:.3f}" for mean in means]])]
-    (Path(__file__).parent / "LABELLED.md").write_text("\n".join(text) + "\n")
+    TABLE.write_text("\n".join(text) + "\n")
 
 
 if __name__ == "__main__":
