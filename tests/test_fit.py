@@ -132,6 +132,7 @@ def test_lists_series_and_one_dimensional_arrays_are_data_too(faithful):
         np.testing.assert_array_equal(tree["posterior"]["means"], trees[0]["posterior"]["means"])
 
 
+@pytest.mark.filterwarnings("ignore:the chains do not agree")  # these are short
 def test_the_log_likelihood_can_be_left_out(faithful, faithful_tree):
     tree = bgmm.fit(models.finite(2), faithful, bgmm.NUTS(n_draws=150, n_warmup=150), log_likelihood=False)
     assert "log_likelihood" in faithful_tree.children

@@ -140,7 +140,9 @@ def _each(function: Callable, mixtures: Mixture, rows: Rows, centred: bool, *arg
 
 
 @partial(jax.jit, static_argnames=("function", "fold", "centred"))
-def _folded(function: Callable, fold: Callable, start: Array, n: int, mixtures: Mixture, rows: Rows, centred: bool, *arguments):
+def _folded(
+    function: Callable, fold: Callable, start, n: Int[Array, ""], mixtures: Mixture, rows: Rows, centred: bool, *arguments
+):
     """``fold`` of ``function(natural, rows, *arguments)`` over the first n draws, held one at a time."""
 
     def step(s, total):
@@ -157,7 +159,7 @@ def _sizes(inputs: Evaluation) -> tuple[int, ...]:
 
 def _over_draws(function: Callable, fold: Callable, start: Array, inputs: Evaluation, *arguments) -> np.ndarray:
     for n, mixtures in batches(inputs.mixture, _sizes(inputs)):
-        start = _folded(function, fold, start, n, mixtures, inputs.rows, inputs.centred, *arguments)
+        start = _folded(function, fold, start, np.asarray(n), mixtures, inputs.rows, inputs.centred, *arguments)
     return np.asarray(start)
 
 
