@@ -155,7 +155,7 @@ def test_tight_components_far_apart_are_fitted_in_single_precision_too(rng):
     np.testing.assert_allclose(tree["posterior"]["scales"], 1e-4, rtol=0.15)
 
 
-def test_other_data_of_similar_size_compile_nothing(rng):
+def test_other_data_of_similar_size_and_other_limits_compile_nothing(rng):
     compiled, listening = [], [True]
 
     def note(event: str, duration: float, **_) -> None:
@@ -167,6 +167,7 @@ def test_other_data_of_similar_size_compile_nothing(rng):
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
         bgmm.fit(models.finite(2), x, engine="em", seed=1)  # both fill 1280 places
+        bgmm.fit(models.finite(2), x, engine=bgmm.EM(tolerance=1e-6, max_steps=300), seed=1)
         same = len(compiled)
         bgmm.fit(models.finite(2), np.concatenate([x, x]), engine="em", seed=1)
     finally:

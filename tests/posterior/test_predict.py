@@ -9,6 +9,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 import bgmm
+from bgmm.posterior import evaluate
 from tests.mixtures import Parameters, log_density, log_joint, random_mixture, sample
 from tests.posterior_trees import jittered, tree_of
 
@@ -35,6 +36,19 @@ def test_log_density_is_that_of_the_mean_over_draws(known):
     assert answer.dims == ("observation",)
     np.testing.assert_allclose(answer, expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(bgmm.log_density(tree), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_more_draws_than_a_batch_holds_and_fewer_count_alike(rng):
+    """Batches are padded, and what pads them does not count; 601 and 590 draws share programs, one draw has its own."""
+    draws, x = jittered(rng, random_mixture(rng, 3, 2), 1, 601), rng.normal(size=(60, 2))
+    tree = tree_of(draws, x)
+    programs = []
+    for n in (601, 590, 1):
+        of_each = [log_density(Parameters(*(a[0, s] for a in draws)), x) for s in range(n)]
+        found = bgmm.log_density(tree.isel(draw=slice(0, n)), x)
+        np.testing.assert_allclose(found, logsumexp(of_each, axis=0) - np.log(n), rtol=1e-9, atol=1e-9)
+        programs.append(evaluate._folded._cache_size())
+    assert programs[0] == programs[1] == programs[2] - 1
 
 
 def test_membership_is_the_mean_of_the_responsibilities_of_relabelled_draws(known):
