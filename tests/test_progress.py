@@ -72,7 +72,11 @@ SAYS |= {"Gibbs": ["first states of the chains", "2 chains"]}
 SAYS |= {"Laplace": ["looking for modes", "normal distributions at the modes", "adapting the proposal, and weighted draws"]}
 
 
-@pytest.mark.parametrize("engine", [*FEW, bgmm.Laplace(n_draws=500)], ids=lambda engine: type(engine).__name__)
+@pytest.mark.parametrize(
+    "engine",
+    [*FEW[:2], pytest.param(FEW[2], marks=pytest.mark.slow), bgmm.Laplace(n_draws=500)],
+    ids=lambda engine: type(engine).__name__,
+)
 def test_a_terminal_is_told_what_each_engine_does_and_the_line_is_erased(engine, x, monkeypatch):
     monkeypatch.setattr(progress, "_INTERVAL", 0.0005)
     with screen() as shown:

@@ -46,7 +46,7 @@ def test_programs_are_kept_once_and_settings_are_left_alone(tmp_path):
     assert all(folder.stat().st_mode & 0o077 == 0 for folder in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("own", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_cache_can_be_off_and_gives_way_to_the_users_own(tmp_path, own):
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()

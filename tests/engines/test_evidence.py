@@ -86,6 +86,7 @@ def test_evidence_by_an_approximation_equals_the_sum_over_all_assignments(engine
     np.testing.assert_allclose(found["filled"], np.exp(np.diagonal(by_hand)[:2] - logsumexp(by_hand[:2], axis=1)), atol=0.02)
 
 
+@pytest.mark.slow
 def test_draws_with_empty_components_have_the_probabilities_of_all_assignments(by_hand):
     """P(K), P(K+) and the evidence of a tree by Laplace."""
     model = models.random_k(models.Uniform(), dynamic=False, max_components=2, **OPTIONS)

@@ -131,7 +131,7 @@ def arbitrary_landmarks(target) -> jumps.Landmarks:
     scope="module",
     params=[
         pytest.param(SharedRate(), marks=pytest.mark.slow),
-        Tied(),
+        pytest.param(Tied(), marks=pytest.mark.slow),
         pytest.param(NonCentred(), marks=pytest.mark.slow),
         models.Hierarchical(),
     ],
@@ -362,6 +362,7 @@ def test_a_fit_answers_how_many_with_a_tree_that_arviz_takes_as_it_is(tree, fait
     np.testing.assert_allclose(mean, faithful.mean(), rtol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the chains do not agree", "ignore:in .* of the draws all 4 components hold rows")
 def test_log_prior_of_an_unknown_number_is_that_of_the_sites_of_fixed_size(faithful):
     settings = bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2, sweeps_per_draw=1, jumps=0)
@@ -403,6 +404,7 @@ def test_what_gibbs_cannot_do_is_refused_in_one_sentence(faithful, model, option
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the chains")  # two short ones, without splits and merges
 def test_a_dirichlet_process_lists_the_clusters_that_hold_rows(faithful):
     settings = bgmm.Gibbs(n_draws=200, n_warmup=100, n_chains=2, sweeps_per_draw=2, split_merge=0)

@@ -66,7 +66,7 @@ def functionals(chains: Chains, n: int, *, n_jumps: int, n_tries: int) -> np.nda
 @pytest.fixture(scope="module")
 def expected(chains):
     """Without jumps."""
-    return functionals(chains, 10_000, n_jumps=0, n_tries=1)
+    return functionals(chains, 6000, n_jumps=0, n_tries=1)
 
 
 def largest_z(found: np.ndarray, expected: np.ndarray) -> float:
@@ -164,6 +164,7 @@ def test_modes_of_each_number_of_clusters_are_found(rng, monkeypatch):
     assert [40, 80] in counts
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:in .* of the draws all", "ignore:the chains do not agree")
 def test_a_fit_tells_of_its_jumps(rng):
     x = np.concatenate([rng.normal(-2, 1, (20, 1)), rng.normal(2, 1, (20, 1))])

@@ -135,6 +135,7 @@ def test_a_wrong_kind_of_starts_or_of_number_is_refused(iris):
         bgmm.fit(models.finite(2), iris, engine="em", dtype="float16")
 
 
+@pytest.mark.slow
 def test_single_precision_costs_about_a_millionth(rng):
     x = sample(rng, random_mixture(rng, 3, 4, spread=3.0), 2000)[0] + 1e5
     trees = [
@@ -148,6 +149,7 @@ def test_single_precision_costs_about_a_millionth(rng):
     assert shift.max() < 0.01
 
 
+@pytest.mark.slow
 def test_tight_components_far_apart_are_fitted_in_single_precision_too(rng):
     centres = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     x = centres[rng.integers(0, 3, 600)] + 1e-4 * rng.normal(size=(600, 2))

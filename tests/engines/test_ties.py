@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import combinations
 
 import jax
@@ -71,23 +72,30 @@ def ended(target: Target, start: jax.Array) -> jax.Array:
 
 @pytest.fixture(scope="module")
 def cases(iris, faithful):
-    """Data, number of components, target with the floor and without it, and the ordinary mode."""
+    """Data, number of components, target with the floor and without it, and the ordinary mode, by the name of the data."""
 
-    def case(x, k):
+    @cache
+    def case(name):
+        x, k = {"faithful": (faithful.to_numpy(), 3), "iris": (iris.to_numpy(), 4)}[name]
         floored, bare = target_of(models.finite(k), x), target_of(models.finite(k, floor=0.0, recording_step=0.0), x)
         guesses = first_guesses(floored, 16, "k-means++", None, key=jax.random.key(0))
         ordinary = search(floored, Objective(jacobian=True), guesses, key=jax.random.key(1))[1].objective.max()
         return scaling.scaling_of(x).standardise(x), k, floored, bare, float(ordinary)
 
-    return {"faithful": case(faithful.to_numpy(), 3), "iris": case(iris.to_numpy(), 4)}
+    return case
 
 
 @pytest.mark.parametrize(
-    ("name", "plane"), [("faithful", False), pytest.param("iris", False, marks=pytest.mark.slow), ("iris", True)]
+    ("name", "plane"),
+    [
+        pytest.param("faithful", False, marks=pytest.mark.slow),
+        pytest.param("iris", False, marks=pytest.mark.slow),
+        ("iris", True),
+    ],
 )
 def test_starts_on_ties_end_in_no_mode_that_beats_the_ordinary_one(name, plane, cases, iris, faithful):
     raw = {"faithful": faithful, "iris": iris}[name].to_numpy()
-    x, k, floored, bare, ordinary = cases[name]
+    x, k, floored, bare, ordinary = cases(name)
     statistics = statistics_of_ties(x, k, most_tied(raw, plane))
     beaten_by = [float(ended(target, on_ties(target, statistics))) - ordinary for target in (floored, bare)]
     assert beaten_by[0] < 3
@@ -96,7 +104,7 @@ def test_starts_on_ties_end_in_no_mode_that_beats_the_ordinary_one(name, plane, 
 
 @pytest.mark.slow
 def test_chains_started_on_ties_leave_them(cases, iris):
-    x, k, floored, bare, ordinary = cases["iris"]
+    x, k, floored, bare, ordinary = cases("iris")
     statistics = statistics_of_ties(x, k, most_tied(iris.to_numpy(), plane=False))
     settings = NUTS(n_draws=100, n_warmup=200, n_chains=2)
 

@@ -88,6 +88,7 @@ def test_skewed_posterior_is_that_of_a_grid(rng, engine):
             assert abs((p * (values < np.quantile(draws, q))).sum() - q) < 4 * np.sqrt(q * (1 - q) / effective)
 
 
+@pytest.mark.slow
 def test_elbo_of_vi_is_not_below_that_of_laplace_and_both_are_bounds(faithful):
     trees = [bgmm.fit(models.finite(2), faithful, engine, seed=0) for engine in ENGINES]
     laplace, vi, mean_field = (float(tree["sample_stats"]["elbo"]) for tree in trees)
@@ -123,6 +124,7 @@ def test_several_modes_share_the_weight_and_agree_with_gibbs():
         assert abs(table.loc[name, "value"]) < 0.2
 
 
+@pytest.mark.slow
 def test_factor_at_a_mode_whitens_the_hessian_of_the_density_of_unconstrained_parameters(rng):
     """Finite differences of the log posterior; few rows show the curvature of the Jacobian, of weights and correlations."""
     target = standard_target(models.finite(2), rng.normal(size=(9, 2)) + 4 * (np.arange(9) % 2)[:, None])

@@ -63,6 +63,7 @@ def test_units_move_the_criteria_by_the_change_of_the_density_alone(faithful):
         assert statistic(other, name) == pytest.approx(statistic(one, name) + moved, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_weight_two_equals_the_row_twice_and_missing_values_count_less(faithful):
     x = faithful.to_numpy().copy()
     x[3, 0] = np.nan
