@@ -65,6 +65,7 @@ def test_two_separated_components_mix_without_divergence(faithful_tree):
     assert float(tree["sample_stats"]["agreement"].mean()) > 0.99
 
 
+@pytest.mark.slow
 def test_iris_chains_agree_or_the_summary_says_that_they_do_not(iris_tree):
     """A region with weights of .14, .33, .53 has 1 to 4 % of the posterior by Gibbs; a chain that crosses to it stays there."""
     tree = bgmm.relabel(iris_tree)
@@ -72,6 +73,7 @@ def test_iris_chains_agree_or_the_summary_says_that_they_do_not(iris_tree):
     assert verdicts(tree)[0].startswith("The chains agree") == (r_hat <= 1.01)
 
 
+@pytest.mark.slow
 def test_iris_chains_that_stay_at_the_mode_agree(iris_tree):
     """At most one of four leaves; it is about 16 lower in log density, which varies by 4 within a chain."""
     lp = iris_tree["sample_stats"]["lp"].mean("draw").to_numpy()
