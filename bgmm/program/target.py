@@ -147,7 +147,6 @@ class Target:
         """What the family knows of the rows, in the program's units."""
         return About(self.arguments[1])
 
-    @jax.jit  # so that JAX remembers the trace: engines call this from many places
     @_traced_once
     def trace(self, z: Float[Array, " z"]) -> Traced:
         """Run the program at z."""
