@@ -27,9 +27,9 @@ def batches(draws: Any, sizes: tuple[int, ...] = DRAWS_AT_ONCE) -> Iterator[tupl
         low += size
 
 
-def in_batches(function: Callable[[Any], Any], draws: Any, sizes: tuple[int, ...] = DRAWS_AT_ONCE) -> Any:
+def in_batches(function: Callable[[Any], Any], draws: Any) -> Any:
     """``function``, which keeps the axis of draws, of all of them."""
-    parts = [jax.tree.map(lambda a: a[:n], jax.device_get(function(some))) for n, some in batches(draws, sizes)]  # noqa: B023
+    parts = [jax.tree.map(lambda a: a[:n], jax.device_get(function(some))) for n, some in batches(draws)]  # noqa: B023
     return jax.tree.map(lambda *parts: np.concatenate(parts), *parts)
 
 

@@ -13,11 +13,11 @@ import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import kernel
-from bgmm.core.batches import DRAWS_AT_ONCE, batches, in_batches
+from bgmm.core.batches import DRAWS_AT_ONCE, batches
 from bgmm.core.caller import warn
 from bgmm.core.components import Mixture
 from bgmm.core.gaussians import Gaussians
-from bgmm.core.in_memory import SMALL, InMemory, in_memory, subsample
+from bgmm.core.in_memory import SMALL, InMemory, in_memory, padded_size, subsample
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling, in_chunks
 from bgmm.data.table import Table, as_table, row_labels, unnamed
@@ -141,7 +141,14 @@ def _each(function: Callable, mixtures: Mixture, rows: Rows, centred: bool, *arg
 
 @partial(jax.jit, static_argnames=("function", "fold", "centred"))
 def _folded(
-    function: Callable, fold: Callable, start, n: Int[Array, ""], mixtures: Mixture, rows: Rows, centred: bool, *arguments
+    function: Callable,
+    fold: Callable,
+    start: Array,
+    n: Int[Array, ""],
+    mixtures: Mixture,
+    rows: Rows,
+    centred: bool,
+    *arguments,
 ):
     """``fold`` of ``function(natural, rows, *arguments)`` over the first n draws, held one at a time."""
 
@@ -153,8 +160,8 @@ def _folded(
 
 
 def _sizes(inputs: Evaluation) -> tuple[int, ...]:
-    """Of batches of draws: some fixed ones where rows are few, else as many as there are, so that none is computed in vain."""
-    return DRAWS_AT_ONCE if inputs.rows.n_places <= SMALL[-1] else (len(inputs.mixture.log_weights),)
+    """Of batches of draws: some fixed ones where rows are few, else one batch, so that hardly any is computed in vain."""
+    return DRAWS_AT_ONCE if inputs.rows.n_places <= SMALL[-1] else (padded_size(len(inputs.mixture.log_weights)),)
 
 
 def _over_draws(function: Callable, fold: Callable, start: Array, inputs: Evaluation, *arguments) -> np.ndarray:
@@ -198,12 +205,11 @@ def mean_responsibilities(inputs: Evaluation) -> Float[np.ndarray, "n k"]:
 
 def each_draw(function: Callable, inputs: Evaluation, *arguments) -> np.ndarray:
     """``function(natural, rows, *arguments)`` of every draw; the arguments have an axis of draws first."""
-
-    def of_some(draws):
-        mixtures, *arguments = draws
-        return _each(function, mixtures, inputs.rows, inputs.centred, *arguments)
-
-    return in_batches(of_some, (inputs.mixture, *arguments), _sizes(inputs))
+    parts = [
+        np.asarray(_each(function, mixtures, inputs.rows, inputs.centred, *some))[:n]
+        for n, (mixtures, *some) in batches((inputs.mixture, *arguments), _sizes(inputs))
+    ]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]  # one part may be large: it is not copied
 
 
 def mean_over_draws(function: Callable, inputs: Evaluation, shape: tuple[int, ...], *arguments) -> Float[np.ndarray, "..."]:
