@@ -39,6 +39,7 @@ class Constants:
     sweeps: int = 5  # for each draw
     tries: int = 1  # splits and merges in each sweep
     jumps: int = 1  # in each sweep
+    jumps_worth: float = 0.01  # share accepted in warm-up under which they are tried in one sweep of each draw alone
     looks: tuple[float, ...] = (0.75, 1.0)  # shares of warm-up after which landmarks for the jumps are sought
     chunk: int = 5  # draws between two updates of the progress bar
 
@@ -59,9 +60,10 @@ class Gibbs:
     :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 1.
     :param stop_early: whether sampling ends after 250, 375, 560, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
-    :param jumps: changes of the whole partition that are tried in each sweep, by default one: the rows are assigned anew by a
-        mixture that the chains visited in warm-up, or by one at a mode of some number of clusters (``gibbs.jumps``), so that
-        chains pass at once between numbers and modes that splits and merges hardly join.
+    :param jumps: changes of the whole partition that are tried in each sweep: the rows are assigned anew by a mixture that the
+        chains visited in warm-up, or by one at a mode of some number of clusters (``gibbs.jumps``), so that chains pass at once
+        between numbers and modes that splits and merges hardly join. By default one; where warm-up accepted fewer than 1 %,
+        as in many dimensions, one in each draw.
     :param on_interrupt: "raise" ends the fit on Ctrl-C (KeyboardInterrupt); "keep" returns what was drawn after warm-up, with
         a warning, and the tree and its summary say so.
     """
@@ -114,8 +116,8 @@ class Gibbs:
 
 
 @jax.jit
-def _advance(target, prior, carried, key, inverse_temperatures, rates, landmarks, sweeps, n_jumps, n_tries):
-    """As many draws of one chain as there are temperatures, each the last of some sweeps."""
+def _advance(target, prior, carried, key, inverse_temperatures, rates, landmarks, sweeps, with_jumps, n_jumps, n_tries):
+    """As many draws of one chain as there are temperatures, each the last of some sweeps; the last ones try jumps."""
 
     def draw(carry, inputs):
         inverse_temperature, rate, key = inputs
@@ -123,7 +125,7 @@ def _advance(target, prior, carried, key, inverse_temperatures, rates, landmarks
         def one(i, carry):
             state, tuning, _ = carry
             key_sweep = jax.random.fold_in(key, i)
-            tried = landmarks, n_jumps, n_tries
+            tried = landmarks, jnp.where(i >= sweeps - with_jumps, n_jumps, 0), n_tries
             return sweep(target, prior, state, tuning, inverse_temperature, rate, *tried, key=key_sweep)
 
         state, tuning = carry
@@ -142,6 +144,7 @@ class Chains:
         self._sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps
         self._n_tries = CONSTANTS.tries if settings.split_merge is None else settings.split_merge
         self._n_jumps = CONSTANTS.jumps if settings.jumps is None else settings.jumps
+        self._with_jumps, self._adapts_jumps = self._sweeps, settings.jumps is None  # sweeps of a draw
         self._landmarks, self._has_landmarks = none(target.rows.n_places, target.n_components), False
         states, tuning = jax.device_get((states, first_tuning(prior)))
         self._carried = [(jax.tree.map(lambda a: a[i], states), tuning) for i in range(len(states.k))]  # noqa: B023
@@ -168,7 +171,7 @@ class Chains:
                 of_draws = [np.pad(a[done : done + size], pad, mode="edge") for a in (temperatures, rates)]
                 self._key, key = jax.random.split(self._key)
                 n_jumps = self._n_jumps if self._has_landmarks else 0
-                given = (*of_draws, self._landmarks, self._sweeps, n_jumps, self._n_tries)
+                given = (*of_draws, self._landmarks, self._sweeps, self._with_jumps, n_jumps, self._n_tries)
 
                 def advanced(carried, key):
                     # on the host, as the first states are: where arrays lie elsewhere, JAX compiles anew
@@ -186,7 +189,11 @@ class Chains:
                 yield chunk
 
     def _look(self, recent: list[Record]) -> None:
-        """Landmarks from where the chains were lately."""
+        """Landmarks from where the chains were lately, and how often jumps to them are tried."""
+        if self._adapts_jumps and self._has_landmarks:
+            since = recent[len(recent) // 2 :]  # the first look
+            accepted = np.mean([chunk.jumps_accepted for chunk in since]) / self._n_jumps
+            self._with_jumps = self._sweeps if accepted >= CONSTANTS.jumps_worth else 1
         self._key, key = jax.random.split(self._key)
         flat = jax.tree.map(lambda *a: np.concatenate(np.concatenate(a, axis=1)), *recent)
         self._landmarks = find_landmarks(self._target, self._prior, flat, key=key)

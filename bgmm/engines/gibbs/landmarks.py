@@ -19,10 +19,10 @@ from bgmm.core import kernel
 from bgmm.core.checks import numpy_generator
 from bgmm.core.gaussians import Linear
 from bgmm.core.in_memory import InMemory, subsample
+from bgmm.engines.gibbs.annealing import annealed
 from bgmm.engines.gibbs.jumps import Landmarks, assigned, log_responsibilities, none
-from bgmm.engines.gibbs.laplace_proposal import laplace_proposal
 from bgmm.engines.gibbs.modes import Seen, mixture_of, partition_modes, seen_under, summed
-from bgmm.engines.gibbs.reference import PriorSummary, log_density, one
+from bgmm.engines.gibbs.reference import PriorSummary, one
 from bgmm.engines.gibbs.sweep import Record, State, mixture_at
 from bgmm.engines.gibbs.telescope import log_joint
 from bgmm.program.target import Target
@@ -143,9 +143,9 @@ def _log_weights(seen: Seen, landmarks: Landmarks, key: Array) -> Float[Array, "
             counts = new.statistics[:, 0]
 
             def of_component(k, total):
-                normal = laplace_proposal(fixed, new.statistics[k])
-                z = normal.draw(key=jax.random.fold_in(key_z, k))
-                return total + log_density(fixed, z, new.statistics[k]) - normal.log_density(z)
+                key = jax.random.fold_in(key_z, k)
+                _, log_w = annealed(fixed, new.statistics[k], fixed.prior.centre, jnp.array(False), key=key)
+                return total + logsumexp(log_w) - np.log(log_w.size)
 
             log_g = jax.lax.fori_loop(0, landmarks.n_clusters[j], of_component, jnp.zeros(()))
             return logsumexp(log_joint(weights, counts, alpha)) + log_g - new.log_q

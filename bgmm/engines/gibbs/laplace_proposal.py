@@ -1,12 +1,13 @@
 """Proposals for a component from the statistics of its rows alone: a normal about the mode of p(z | S, h).
 
 Its precision is the Fisher information of the rows, n J'J in whitened coordinates, and the prior's 1 / sd^2. It is a function
-of S and h alone, of a fixed number of steps, so that its density can be computed for any z.
+of S and h alone, so that its density can be computed for any z.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,16 +15,19 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
+from bgmm.core import hmc
 from bgmm.core.factor import LOG_2PI
-from bgmm.engines.gibbs.reference import Conditions, component, coordinates, log_density, shrunk
+from bgmm.engines.gibbs.reference import Conditions, component, jacobian, log_density, shrunk
 
 
 @dataclass(frozen=True)
 class Constants:
     """Constants of the search for the mode."""
 
-    moment_steps: int = 4  # towards the rows' mean and covariance, which are far from the prior's median
-    scoring_steps: int = 2  # of Fisher scoring towards the mode, with the information of the first
+    moment_steps: int = 12  # at most, towards the rows' mean and covariance, which may be far from the prior's median
+    near: float = 3.0  # squared length of the step that is the last of these, in standard deviations of the normal
+    scoring_steps: int = 3  # of Fisher scoring towards the mode, with the information where the others ended
+    shorter: float = 0.4  # the next step, where one led downwards
     longest: float = 3.0  # step, in the prior's standard deviations
 
 
@@ -39,7 +43,11 @@ class Normal(NamedTuple):
     def draw(self, *, key: Array) -> Float[Array, " q"]:
         """One draw."""
         noise = jax.random.normal(key, self.centre.shape, self.centre.dtype)
-        return self.centre + solve_triangular(self.M.T, noise, lower=False)
+        return self.centre + self.whitening().onto(noise)
+
+    def whitening(self) -> hmc.Whitening:
+        """M'^-1."""
+        return hmc.Whitening(partial(solve_triangular, self.M.T, lower=False), partial(solve_triangular, self.M, lower=True))
 
     def log_density(self, z: Float[Array, " q"]) -> Float[Array, ""]:
         """log N(z | centre, (M M')^-1)."""
@@ -54,25 +62,35 @@ def laplace_proposal(fixed: Conditions, statistics: Float[Array, " p"]) -> Norma
     precision = 1 / jnp.square(prior.sd)
     of_rows = shrunk(fixed.reference, statistics)
 
-    def information(z: Float[Array, " q"]) -> tuple[Float[Array, "p q"], Float[Array, "q q"]]:
-        """J, and the Cholesky factor of the precision."""
-        J = jax.jacfwd(lambda x: coordinates(target, x, h, z))(z)
-        return J, jnp.linalg.cholesky(n * J.T @ J + jnp.diag(precision))
+    def precision_root(J: Float[Array, "p q"]) -> Float[Array, "q q"]:
+        return jnp.linalg.cholesky(n * J.T @ J + jnp.diag(precision))
 
-    def moved(z, M, slope):
-        dz = cho_solve((M, True), slope)
+    def bounded(dz):
         longest = jnp.max(jnp.abs(dz) / prior.sd)
-        dz = dz * jnp.minimum(1.0, _CONSTANTS.longest / jnp.maximum(longest, _CONSTANTS.longest))
-        return jnp.where(jnp.isfinite(dz).all(), z + dz, z)
+        return dz * jnp.minimum(1.0, _CONSTANTS.longest / jnp.maximum(longest, _CONSTANTS.longest))
 
-    def to_moments(_, z):
-        J, M = information(z)
-        return moved(z, M, n * J.T @ of_rows.whitened(component(target, z, h))[0] - precision * (z - prior.centre))
+    def to_moments(carry):
+        i, z, J, _ = carry
+        slope = n * J.T @ of_rows.whitened(component(target, z, h))[0] - precision * (z - prior.centre)
+        dz = cho_solve((precision_root(J), True), slope)
+        z = jnp.where(jnp.isfinite(dz).all(), z + bounded(dz), z)
+        return i + 1, z, jacobian(target, z, h), slope @ dz
 
-    z = jax.lax.fori_loop(0, _CONSTANTS.moment_steps, to_moments, prior.centre)
-    M = information(z)[1]
-    score = jax.grad(lambda z: log_density(fixed, z, statistics))
-    z = jax.lax.fori_loop(0, _CONSTANTS.scoring_steps, lambda _, z: moved(z, M, score(z)), z)
-    M = information(z)[1]
-    good = jnp.isfinite(M).all()
+    def is_far(carry):
+        i, _, _, squared_length = carry
+        return (i < _CONSTANTS.moment_steps) & (squared_length > _CONSTANTS.near)
+
+    start = (0, prior.centre, fixed.reference.jacobian, jnp.array(jnp.inf))
+    _, z, J, _ = jax.lax.while_loop(is_far, to_moments, start)
+    M = precision_root(J)
+    value_and_slope = jax.value_and_grad(lambda z: log_density(fixed, z, statistics))
+
+    def to_mode(_, carry):
+        z, value, slope, size = carry
+        to = z + size * bounded(cho_solve((M, True), slope))
+        there = (to, *value_and_slope(to), jnp.ones(()))
+        return jax.tree.map(partial(jnp.where, there[1] > value), there, (z, value, slope, _CONSTANTS.shorter * size))
+
+    z = jax.lax.fori_loop(0, _CONSTANTS.scoring_steps, to_mode, (z, *value_and_slope(z), jnp.ones(())))[0]
+    good = jnp.isfinite(M).all() & jnp.isfinite(z).all()
     return Normal(jnp.where(good, z, prior.centre), jnp.where(good, M, jnp.diag(jnp.sqrt(precision))))

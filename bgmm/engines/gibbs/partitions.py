@@ -7,10 +7,10 @@ min(1, ratio),
 
     ratio = p(C' | alpha) q(C | C') / (p(C | alpha) q(C' | C)) * product of g over touched clusters of C' / the same of C,
 
-g being importance estimates of the evidence of a cluster's rows from a few draws of ``laplace_proposal``: the mean of
-w(z) = p(z | h) p(rows | z) / q(z | rows). A new cluster takes its parameters from its draws, in proportion to w; for an
-existing cluster, one of the draws is its current z. The posterior is invariant, whatever the number of draws (the case of one
-step of the conditional sequential Monte Carlo of Andrieu, Doucet and Holenstein 2010).
+g being estimates of the evidence of a cluster's rows, the mean of the weights w of a few paths (``annealing``). A new cluster
+takes its parameters from the ends of its paths, in proportion to w; for an existing cluster, one of the paths ends at its
+current z. The posterior is invariant, whatever the number of paths and their length (the conditional importance sampling of
+Andrieu, Doucet and Holenstein 2010).
 
 Most proposals are hopeless, and g is expensive. So one is first accepted with probability a = min(1, e^c ratio'), where ratio'
 has closed-form guesses of g, and c is a tolerance for their errors; only then are parameters proposed, and the proposal is
@@ -29,16 +29,16 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int
 
-from bgmm.engines.gibbs.laplace_proposal import laplace_proposal
-from bgmm.engines.gibbs.reference import Conditions, log_density, one, shrunk
+from bgmm.engines.gibbs.annealing import annealed
+from bgmm.engines.gibbs.reference import Conditions, one, shrunk
 
 
 @dataclass(frozen=True)
 class Constants:
     """Constants of the acceptance."""
 
-    n_draws: int = 8  # for each estimate of an evidence
-    at_once: int = 4  # touched clusters treated side by side: small arrays cost little more than single numbers
+    at_once: int = 4  # touched clusters treated side by side, at most: small arrays cost little more than single numbers
+    numbers: int = 64  # parameters of those together: of 20 and more, each takes as long beside others as alone
     leeway: tuple[float, float] = (8.0, 0.5)  # nats, and more for each feature: guesses erred by 1 in 2-D, by 12 in 10-D
 
 
@@ -81,7 +81,8 @@ def by_first[T](n: Int[Array, ""], few: int, size: int, function: Callable[[int]
 def decided(fixed: Conditions, now: Partition, proposal: Proposal, *, key: Array) -> tuple[Partition, Bool[Array, ""]]:
     """The partition after a proposal, which is accepted or not; and whether it was."""
     key_screen, key_z, key_accept = jax.random.split(key, 3)
-    m, at_once = len(now.z), CONSTANTS.at_once
+    m, q = now.z.shape
+    at_once = int(np.clip(CONSTANTS.numbers // q, 1, CONSTANTS.at_once))
     n = proposal.touched.sum()
     touched_first = jnp.pad(jnp.argsort(~proposal.touched, stable=True), (0, -m % at_once), constant_values=m)
     n_times = (n + at_once - 1) // at_once
@@ -99,20 +100,17 @@ def decided(fixed: Conditions, now: Partition, proposal: Proposal, *, key: Array
         guesses = jax.vmap(jax.vmap(lambda s: log_evidence_guess(fixed, s)))(statistics)
         return total + jnp.where(sign != 0, sign * guesses, 0.0).sum()
 
-    def estimate(s: Float[Array, " p"], current: Float[Array, " q"], exists: Bool[Array, ""], key: Array):
-        normal = laplace_proposal(fixed, s)
-        draws = jax.vmap(lambda key: normal.draw(key=key))(jax.random.split(key, CONSTANTS.n_draws))
-        draws = draws.at[0].set(jnp.where(exists, current, draws[0]))
-        log_w = jax.vmap(lambda z: log_density(fixed, z, s) - normal.log_density(z))(draws)
-        return draws, jnp.where(jnp.isnan(log_w), -jnp.inf, log_w)
-
     def before_and_after(statistics: Float[Array, "2 p"], current: Float[Array, " q"], key: Array):
         """The new parameters, and log g of both clusters."""
         key_draws, key_chosen = jax.random.split(key)
         exists, keys = jnp.array([True, False]), jax.random.split(key_draws)
-        draws, log_w = jax.vmap(estimate, in_axes=(0, None, 0, 0))(statistics, current, exists, keys)
-        log_g = logsumexp(log_w, axis=1) - np.log(CONSTANTS.n_draws)
-        return draws[1, jax.random.categorical(key_chosen, log_w[1])], log_g
+
+        def ends(statistics, exists, key):
+            return annealed(fixed, statistics, current, exists, key=key)
+
+        z, log_w = jax.vmap(ends)(statistics, exists, keys)
+        log_g = logsumexp(log_w, axis=1) - np.log(log_w.shape[1])
+        return z[1, jax.random.categorical(key_chosen, log_w[1])], log_g
 
     def draw(i, carry):
         z, total = carry

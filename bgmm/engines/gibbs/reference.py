@@ -26,6 +26,7 @@ class Reference(NamedTuple):
     """A component at the prior's median, given what the components share, in the units of the rows."""
 
     origin: Gaussians  # one component
+    jacobian: Float[Array, "p q"]  # of its coordinates
     information: Float[Array, " q"]  # of one row on each coordinate of z
     mean_variances: Float[Array, " d"]  # of the component's mean under the prior
 
@@ -104,10 +105,10 @@ def conditions_at(
 
 def _reference_at(target: Target, centre: Float[Array, " q"], sd: Float[Array, " q"], h: Float[Array, " h"]) -> Reference:
     origin = component(target, centre, h)
-    J = jax.jacfwd(lambda z: coordinates(target, z, h, centre))(centre)
+    J = jacobian(target, centre, h)
     factor, d = one(origin), origin.n_features
     of_mean = jax.vmap(factor.colour, in_axes=1, out_axes=1)(J[:d] * sd[None])  # the first coordinates are L^-1 mu
-    return Reference(origin, jnp.square(J).sum(0), jnp.square(of_mean).sum(1))
+    return Reference(origin, J, jnp.square(J).sum(0), jnp.square(of_mean).sum(1))
 
 
 def component(target: Target, z: Float[Array, " q"], h: Float[Array, " h"]) -> Gaussians:
@@ -129,9 +130,10 @@ def joined(each: Components) -> Gaussians:
     return Gaussians(each.means[:, 0], factor, each.tied)
 
 
-def coordinates(target: Target, z: Float[Array, " q"], h: Float[Array, " h"], origin: Float[Array, " q"]) -> Float[Array, " p"]:
-    """Coordinates of the component at z in which a row's Fisher information is the identity at z = ``origin``."""
-    return component(target, z, h).whitened(component(target, origin, h))[0]
+def jacobian(target: Target, z: Float[Array, " q"], h: Float[Array, " h"]) -> Float[Array, "p q"]:
+    """Of the coordinates of the component at z in which the Fisher information of a row is J'J."""
+    origin = component(target, z, h)
+    return jax.jacfwd(lambda z: component(target, z, h).whitened(origin)[0])(z)
 
 
 def log_density(fixed: Conditions, z: Float[Array, " q"], statistics: Float[Array, " p"]) -> Float[Array, ""]:
