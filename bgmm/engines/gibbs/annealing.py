@@ -30,7 +30,7 @@ from bgmm.engines.gibbs.reference import Conditions, log_density
 class Constants:
     """Constants of the paths."""
 
-    numbers: int = 6  # parameters of a component for each factor, of which there are T
+    numbers: int = 8  # parameters of a component for each factor, of which there are T
     longest: int = 16  # T, at most
     paths: int = 8  # with T = 1; fewer of more factors
     n_steps: int = 3  # leapfrog steps of a transition

@@ -91,6 +91,7 @@ def laplace_proposal(fixed: Conditions, statistics: Float[Array, " p"]) -> Norma
         there = (to, *value_and_slope(to), jnp.ones(()))
         return jax.tree.map(partial(jnp.where, there[1] > value), there, (z, value, slope, _CONSTANTS.shorter * size))
 
-    z = jax.lax.fori_loop(0, _CONSTANTS.scoring_steps, to_mode, (z, *value_and_slope(z), jnp.ones(())))[0]
+    here = (z, jnp.array(-jnp.inf), jnp.zeros_like(z), jnp.ones(()))  # the first step goes nowhere, and finds the slope
+    z = jax.lax.fori_loop(0, 1 + _CONSTANTS.scoring_steps, to_mode, here)[0]
     good = jnp.isfinite(M).all() & jnp.isfinite(z).all()
     return Normal(jnp.where(good, z, prior.centre), jnp.where(good, M, jnp.diag(jnp.sqrt(precision))))
