@@ -37,13 +37,13 @@ def header_of(name: str, rows: Sequence[Sequence[str]], number: Callable[[str], 
         return Header(False)
     values = [int(cell) for cell in numbered]
     counts = values == list(range(len(values)))
+    years = len(values) > 1 and values == sorted(values) and all(value in _YEARS for value in values)
+    years &= not all(number(cell) in _YEARS for cells in body for cell in cells[n_labels:])
     if n_labels:
-        return Header(counts and all(all(cells[:n_labels]) for cells in body))
+        return Header((counts or years) and all(all(cells[:n_labels]) for cells in body))
     has_whole = any(_WHOLE.fullmatch(cell) for cells in body for cell in cells)
     if len(values) == 1 and counts and has_whole:
         return Header(False, f"took the first line of {name}, '0', as data; if it is a name, write one that is not a number")
-    years = len(values) > 1 and values == sorted(values) and all(value in _YEARS for value in values)
-    only_years = all(number(cell) in _YEARS for cells in body for cell in cells)
-    if (counts and (len(values) > 1 or not has_whole)) or (years and not only_years) or (len(body) >= _SOME and not has_whole):
+    if (counts and (len(values) > 1 or not has_whole)) or years or (len(body) >= _SOME and not has_whole):
         return Header(True, took.format(shown(numbered[0])))
     return Header(False)

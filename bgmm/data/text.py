@@ -21,7 +21,8 @@ from bgmm.data.source import Source, Unusable, column_of, counts_rows, distinct_
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "nat", "?", ".", "-", "--", "#n/a", "#n/a n/a", "#na", "<na>"}
 _MISSING |= {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}  # how C wrote NaN on Windows
 _ABOVE = re.compile("sep=.?|#.*", re.IGNORECASE)
-_COMMA = re.compile(r"[+-]?(\d*|\d{1,3}(\.\d{3})+),\d+")
+_DECLARED = re.compile("sep=([;\t|, ])", re.IGNORECASE)
+_COMMA = re.compile(r"[+-]?(\d*|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.IGNORECASE)
 _GROUPED = {  # numbers with marks between thousands, which are refused, by their decimal mark
     ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"),
     ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?"),
@@ -37,10 +38,12 @@ def read_text(name: str, file: BinaryIO) -> Source:
         raise ValueError(f"{name} is not a text file; save the table as CSV, .npy or .parquet")
     if not text.strip():
         raise ValueError(f"{name} is empty")
-    lines = _without_remarks(io.StringIO(text, newline=None).readlines())
+    lines = io.StringIO(text, newline=None).readlines()
+    declared = _DECLARED.fullmatch(next(line for line in lines if line.strip()).rstrip("\n"))
+    lines = _without_remarks(lines)
     if not any(line.strip() for line in lines):
         raise ValueError(f"{name} has no rows, only remarks")
-    separator, mark = _layout(name, lines)
+    separator, mark = _layout(name, lines, declared[1] if declared else None)
     ends, rows = _rectangle(name, lines, separator, mark)
     header = header_of(name, rows, partial(_number, mark=mark))
     notes = [f"read commas in the numbers of {name} as decimal marks"] if mark == "," else []
@@ -93,15 +96,17 @@ def _without_remarks(lines: list[str]) -> list[str]:
     return above + lines[first:]
 
 
-def _layout(name: str, lines: list[str]) -> tuple[str, str]:
+def _layout(name: str, lines: list[str], declared: str | None) -> tuple[str, str]:
     """Separator and decimal mark with the largest share of rows of equal length times the share of cells that are numbers.
 
     Numbers with marks between thousands count as well; where both decimal marks explain as many cells, plain numbers decide.
+
+    :param declared: the separator that the file declares in its first line, if any; then only the mark is to be found.
     """
-    if _is_one_column_of_decimal_commas(name, lines):
+    if declared is None and _is_one_column_of_decimal_commas(name, lines):
         return ";", ","
-    best, best_score = (",", "."), (0.0, 0.0)
-    for separator in _SEPARATORS:
+    best, best_score = (declared or ",", "."), (0.0, 0.0)
+    for separator in _SEPARATORS if declared is None else (declared,):
         try:
             rows = [cells for _, cells in islice(_rows(lines, separator), _MAX_TRIED)]
         except csv.Error:
@@ -110,7 +115,7 @@ def _layout(name: str, lines: list[str]) -> tuple[str, str]:
         cells = [cell for row in rows for cell in row if cell]
         points, commas = _n_numbers(cells, "."), _n_numbers(cells, ",") if separator != "," else (0, 0)
         score = (n_equal / len(rows) * max(points, commas)[0] / max(len(cells), 1), n_equal / len(rows))
-        if width > 1 and score > best_score:
+        if (width > 1 or declared is not None) and score > best_score:
             best, best_score = (separator, "," if commas > points else "."), score
     return best
 
@@ -123,8 +128,13 @@ def _n_numbers(cells: list[str], mark: str) -> tuple[int, int]:
 
 def _is_one_column_of_decimal_commas(name: str, lines: list[str]) -> bool:
     """Whether one name, or another text without a comma, stands above lines such as 1,5."""
-    first, *others = [line.strip() for line in lines if line.strip()]
-    if "," in first or _number(first, ".") is not None:
+    try:
+        cells = (";".join(row) for _, row in _rows(lines, ";"))
+        first = next(cells)
+        if "," in first or _number(first, ".") is not None:
+            return False
+        others = list(cells)
+    except csv.Error:
         return False
     commas = [line for line in others if _COMMA.fullmatch(line)]
     if not commas:
@@ -143,7 +153,7 @@ def _is_one_column_of_decimal_commas(name: str, lines: list[str]) -> bool:
 def _rows(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row, with the number of its last line; blank lines are skipped."""
     if separator == " ":
-        trimmed = (" ".join(line.split()) for line in lines)
+        trimmed = (" ".join(line.split()) + "\n" for line in lines)  # the end counts inside of a quoted cell
     else:
         trimmed = (line if line.strip(" \n") else "" for line in lines)
     if not any('"' in line for line in lines):  # csv.reader has a limit to the length of a cell

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import numpy as np
 import pytest
 
@@ -77,27 +74,3 @@ def test_any_rows_of_text_are_a_table_or_refused_in_one_sentence(content, fittin
 )
 def test_any_bytes_are_a_table_or_refused_in_one_sentence(content, tmp_path_factory):
     outcome(content, tmp_path_factory.getbasetemp(), fitting=True)
-
-
-@few
-@hypothesis.given(data=st.data())
-def test_numbers_under_names_are_read_whatever_the_separator_the_quotes_and_the_encoding(data, tmp_path_factory):
-    n, d = data.draw(st.integers(2, 6)), data.draw(st.integers(1, 4))
-    value = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-5, 5).map(float))
-    values = data.draw(st.lists(st.lists(value, min_size=d, max_size=d), min_size=n, max_size=n))
-    odd_names = ["b c", "x,y", 'say "n"'] if d > 1 else []  # above a single column, they look like two names
-    of_name = st.sampled_from(["a", "länge", "µ", "_", *odd_names])
-    names = data.draw(st.lists(of_name, min_size=d, max_size=d, unique=True))
-    text = io.StringIO(newline="")
-    rows = csv.writer(
-        text,
-        delimiter=data.draw(st.sampled_from(",;\t|")),
-        quoting=data.draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])),
-        lineterminator=data.draw(st.sampled_from(["\n", "\r\n"])),
-    )
-    rows.writerows([names, *values])
-    path = tmp_path_factory.getbasetemp() / "numbers.csv"
-    path.write_bytes(text.getvalue().encode(data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))))
-    table = read_table(path)
-    assert table.features == tuple(names)
-    np.testing.assert_array_equal(table.values, values)

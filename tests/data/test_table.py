@@ -182,6 +182,12 @@ def test_columns_without_names_that_pandas_wrote_have_their_numbers_as_names(tmp
             assert_table(read_table(tmp_path / "x.csv"), part.to_numpy(), "012")
 
 
+def test_years_beside_row_labels_without_a_name_are_names(write):
+    for text in (",1990,2000\n0,5,6\n1,8,9\n", '"1990" "2000"\n"u" 5 6\n"v" 8 9\n'):  # pandas, R
+        assert_table(read_table(write(text)), [[5, 6], [8, 9]], ["1990", "2000"])
+    assert_table(read_table(write(",1990,2000\n3,1991,2004\n")), [[NAN, 1990, 2000], [3, 1991, 2004]], ["x1", "x2", "x3"])
+
+
 @pytest.mark.parametrize(
     ("text", "values", "names"),
     [
@@ -247,6 +253,9 @@ def test_a_column_that_is_not_named_as_ids_or_has_other_values_is_data(name, val
 def test_decimal_commas_in_a_single_column_are_read_or_asked_about(write):
     assert_table(read_table(write("a\n1,5\n2,25\n4,5\n")), [[1.5], [2.25], [4.5]], "a")
     assert_table(read_table(write("a\n1,5\nNA\n3\n")), [[1.5], [NAN], [3]], "a")
+    assert_table(read_table(write("a\n1,5e-07\n2,5E+3\n1e+16\n")), [[1.5e-7], [2500], [1e16]], "a")
+    assert_table(read_table(write('"a\nb"\n1,5\n4,5\n')), [[1.5], [4.5]], ["a\nb"])
+    assert_table(read_table(write('"a"\n"1,5"\n"4,5"\n')), [[1.5], [4.5]], "a")
     sentence = refusal(read_table, write("a\n1,5\n2,5\n"))
     assert "'1,5'" in sentence
     assert "decimal point" in sentence
@@ -296,6 +305,13 @@ def test_remarks_above_the_names_are_no_rows(write, above):
     assert_table(read_table(write(above + "a;b\n1;2.5\n3;4.5\n")), [[1, 2.5], [3, 4.5]], "ab")
     n_lines = above.count("\n") + 4
     assert f"line {n_lines} has 'x'" in refusal(read_table, write(above + "a;b\n1;2.5\n3;4.5\n5;x\n7;8\n"))
+
+
+def test_a_declared_separator_is_the_separator(write):
+    assert_table(read_table(write("sep=;\na,b\n1\n2\n")), [[1], [2]], ["a,b"])
+    assert_table(read_table(write("sep=;\na,b\n1,5\n2,5\n")), [[1.5], [2.5]], ["a,b"])
+    assert_table(read_table(write("sep=\t\r\na b\tc\r\n1\t2,5\r\n3\t4\r\n")), [[1, 2.5], [3, 4]], ["a b", "c"])
+    assert "2 cells" in refusal(read_table, write("sep=,\na;b\n1,5;2\n2;3\n"))
 
 
 def test_names_behind_a_mark_of_remarks_are_names(write, tmp_path):
