@@ -164,6 +164,46 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path, files):
             bgmm.stream(source.path, columns=["x1", "x2", "x1"])
 
 
+def test_rows_that_are_damaged_or_changed_after_the_file_was_opened_are_refused_in_one_sentence(tmp_path):
+    import pandas as pd
+
+    frame, paths = pd.DataFrame({"a": np.arange(50.0), "b": np.ones(50)}), [tmp_path / "rows.npy", tmp_path / "rows.parquet"]
+    for change in (lambda path: path.write_bytes(path.read_bytes()[:-900]), lambda path: path.unlink()):
+        np.save(paths[0], frame)
+        frame.to_parquet(paths[1])
+        for opened in [bgmm.stream(path) for path in paths]:
+            change(opened.path)
+            for read in (
+                lambda rows: rows.read(0, 2),
+                lambda rows: rows.take(np.array([3])),
+                lambda rows: bgmm.fit(MODEL, rows),
+            ):
+                with pytest.raises(ValueError, match=f"rows of '{opened.path}' cannot be read") as caught:
+                    read(opened)
+                assert str(caught.value).isprintable()
+    frame.to_parquet(paths[1], compression="gzip")
+    opened = bgmm.stream(paths[1])
+    paths[1].write_bytes(b"PAR1" + bytes(60) + paths[1].read_bytes()[64:])  # its metadata, at its end, are as they were
+    with pytest.raises(ValueError, match=r"rows of .* cannot be read"):
+        opened.read(0, 2)
+
+
+def test_a_parquet_file_without_rows_is_no_stream(tmp_path):
+    import pandas as pd
+
+    pd.DataFrame({"a": np.zeros(0)}).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match=r"rows.parquet' has no rows"):
+        bgmm.stream(tmp_path / "rows.parquet")
+
+
+def test_a_nan_that_signals_is_a_nan(tmp_path):
+    x = np.ones((3, 2), np.float32)
+    x.view(np.uint32)[1, 1] = 0x7FA00000
+    np.save(tmp_path / "rows.npy", x)
+    for rows in (bgmm.stream(tmp_path / "rows.npy").read(0, 3), bgmm.data.table.read_table(tmp_path / "rows.npy").values):
+        assert np.isnan(rows).tolist() == [[False] * 2, [False, True], [False] * 2]
+
+
 _PEAK = """
 import sys, resource, warnings
 import bgmm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,8 +30,12 @@ class Stream:
         raise NotImplementedError
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows start .. stop - 1, shape (stop - start, d), in float64."""
-        return np.column_stack(self.raw(start, stop)).astype(np.float64, copy=False)
+        """Rows start .. stop - 1, shape (stop - start, d), in float64.
+
+        :raises ValueError: when the file is damaged, or no longer the one that was opened.
+        """
+        with np.errstate(invalid="ignore"):  # NumPy warns of some NaN, those that signal
+            return np.column_stack(self.raw(start, stop)).astype(np.float64, copy=False)
 
     def chunks(self) -> Iterator[np.ndarray]:
         """All rows, some at a time."""
@@ -66,12 +71,14 @@ class NpyStream(Stream):
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """At once."""
-        return np.asarray(self._at(rows), np.float64)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self._at(rows), np.float64)
 
     def _at(self, rows: slice | np.ndarray) -> np.ndarray:
         """From the memory map, which is opened and closed here: pages that were read do not stay in this process."""
-        found = np.load(self.path, mmap_mode="r")[rows]
-        return (found if found.ndim == 2 else found[:, None])[:, list(self.columns)]
+        with _unchanged(self.path):
+            found = np.load(self.path, mmap_mode="r")[rows]
+            return (found if found.ndim == 2 else found[:, None])[:, list(self.columns)]
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,13 @@ class ParquetStream(Stream):
         import pyarrow.parquet as pq
 
         first, last = np.searchsorted(self.starts, [start, stop - 1], side="right") - 1
-        with pq.ParquetFile(self.path) as file:
-            table = file.read_row_groups(list(range(first, last + 1)), columns=list(self.features))
         low = start - self.starts[first]
-        return [table[name].to_numpy()[low : low + stop - start] for name in self.features]
+        with _unchanged(self.path):
+            with pq.ParquetFile(self.path) as file:
+                table = file.read_row_groups(list(range(first, last + 1)), columns=list(self.features))
+            if len(table) != self.starts[last + 1] - self.starts[first]:
+                raise ValueError("another number of rows than its metadata say")
+            return [table[name].to_numpy()[low : low + stop - start] for name in self.features]
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Row group by row group."""
@@ -97,6 +107,17 @@ class ParquetStream(Stream):
             self.read(self.starts[g], self.starts[g + 1])[rows[group == g] - self.starts[g]] for g in np.unique(group).tolist()
         ]
         return np.concatenate(parts)
+
+
+@contextmanager
+def _unchanged(path: Path) -> Iterator[None]:
+    """A block that reads rows, which fails where the rows are damaged, or the file is not the one that was opened."""
+    try:
+        yield
+    except Exception as error:  # damaged rows raise whatever their readers do
+        raise ValueError(
+            f"the rows of '{path}' cannot be read: it is damaged, or was changed meanwhile; write it anew"
+        ) from error
 
 
 def stream(path: str | Path, columns: Sequence[str] | None = None) -> Stream:
@@ -136,10 +157,14 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> ParquetStream:
             numbers = [f.name for f in types if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
             numeric = tuple(name for name in numbers if name not in index)
             sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+            if min(sizes, default=0) < 0:
+                raise ValueError("a negative number of rows")
     except Exception as error:  # the metadata of a hostile file raise whatever their readers do
         raise ValueError(NO_PARQUET.format(f"'{path}'")) from error
     kept = _selected(path, numeric, columns)
     starts = tuple(np.concatenate([[0], np.cumsum(sizes)]).tolist())
+    if starts[-1] == 0:
+        raise ValueError(f"'{path}' has no rows")
     return ParquetStream(path, starts[-1], kept, tuple(range(len(kept))), starts)
 
 

@@ -252,7 +252,8 @@ def _array(name: str, x: Any) -> Source:
 def _numbers(values: np.ndarray) -> np.ndarray | Unusable:
     """The values of one column as float64, or why they are not numbers."""
     if values.dtype.kind in "iuf":
-        return values.astype(np.float64, copy=False)  # a table copies all columns at once
+        with np.errstate(invalid="ignore"):  # NumPy warns of some NaN, those that signal
+            return values.astype(np.float64, copy=False)  # a table copies all columns at once
     if values.dtype.kind == "c":
         return Unusable("its values are complex; give real and imaginary parts as two columns", False)
     return column_of(list(values), _number, lambda i: f"row {i + 1}", _is_number_as_text)
