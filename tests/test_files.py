@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -73,6 +74,30 @@ def test_a_cut_off_tree_is_refused_wherever_it_ends(saved):
     for length in range(0, len(whole) - 44, len(whole) // 37):
         saved.write_bytes(whole[:length])
         refusal(bgmm.load, saved)
+
+
+def test_a_tree_whose_last_bytes_were_never_written_is_damaged(saved):
+    whole = saved.read_bytes()
+    for lost in (1, 44, 500):
+        for filler in (b"\0", b"x"):
+            saved.write_bytes(whole[:-lost] + filler * lost)
+            assert "damaged" in refusal(bgmm.load, saved)
+    saved.write_bytes(whole + bytes(9))
+    assert "damaged" in refusal(bgmm.load, saved)
+
+
+def test_a_file_that_fails_early_fails_once(saved, monkeypatch):
+    with h5py.File(saved, "r+") as file:
+        file.attrs["_nc3_strict"] = 1
+    content = bytearray(saved.read_bytes())
+    place = content.index(b"_nc3_strict") - 40  # the message of the attribute
+    content[place : place + 39] = b"\xff" * 39
+    saved.write_bytes(content)
+    failed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", failed.append)  # of a file that fails again while it is deleted
+    refusal(bgmm.load, saved)
+    gc.collect()
+    assert not failed
 
 
 def test_a_tree_that_another_program_changed_is_loaded(tree, saved):

@@ -19,6 +19,8 @@ from bgmm.tree.read import about, has_mixtures, mixtures_of
 
 _SEAL = b"bgmm sha256:"
 _SEAL_LENGTH = len(_SEAL) + hashlib.sha256().digest_size
+_HDF5 = b"\x89HDF\r\n\x1a\n\0"  # how a file begins, in the version of the format that h5py writes,
+_END = slice(40, 48)  # and where such a file says how long it is
 _PIECE = 2**20  # bytes that are read at once
 _MOST_PACKED = 1100  # times that deflate can shorten: it stays below 1032
 
@@ -103,13 +105,14 @@ def _check_path(function: str, path: object) -> None:
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether the file ends in a seal that is not that of its bytes."""
+    """Whether the file ends in a seal that is not that of its bytes, or in anything else than a seal or HDF5's last byte."""
     size = path.stat().st_size - _SEAL_LENGTH
     with path.open("rb") as file:
+        head = file.read(_END.stop)
         file.seek(max(size, 0))
         seal = file.read()
         if size < 0 or not seal.startswith(_SEAL):
-            return False
+            return head.startswith(_HDF5) and size + _SEAL_LENGTH > int.from_bytes(head[_END], "little")
         file.seek(0)
         digest = hashlib.sha256()
         while size > 0 and (piece := file.read(min(_PIECE, size))):
@@ -119,6 +122,10 @@ def _is_damaged(path: Path) -> bool:
 
 
 def _read(path: Path) -> xr.DataTree:
+    import h5py
+
+    with h5py.File(path) as file:
+        file.attrs.get("_nc3_strict")  # where this fails, h5netcdf does, and once more when what it began is deleted
     with xr.open_datatree(path, engine="h5netcdf", phony_dims="sort") as lazy:
         groups = {name: node.to_dataset() for name, node in lazy.children.items()}
         if sum(group.nbytes for group in groups.values()) > _MOST_PACKED * path.stat().st_size:
