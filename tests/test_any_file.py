@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
+import bgmm
 from bgmm.data.source import counts_rows
 from bgmm.data.table import read_table
 
@@ -115,3 +119,105 @@ def test_a_table_below_numbers_or_nothing_is_read_as_it_was_written(program, dat
     names = [f"x{j + 1}" for j in range(n_columns)] if header == "none" else [str(name) for name in frame.columns]
     content = written(data.draw, frame, dialect, header=header != "none")
     check_read(content, tmp_path_factory.getbasetemp(), names, frame.to_numpy())
+
+
+# Damaged files
+
+
+@st.composite
+def damaged(draw, whole: bytes) -> bytes:
+    """A file whose bytes were lost or changed, or got others between them; some near its ends, where it describes itself."""
+    content, random = bytearray(whole), draw(st.randoms(use_true_random=True))
+    for _ in range(random.choice([1, 1, 1, 2, 3])):
+        n = len(content)
+        near = min(n, 400)
+        place = random.choice(
+            [random.randint(0, n), random.randint(0, n), random.randint(0, near), n - random.randint(0, near)]
+        )
+        kind = random.choice(["cut", "insert", "delete", "change", "change", "bit", "bit", "bit"])
+        some = random.choice([random.randbytes(random.randint(1, 9)), bytes(8), b"\xff" * 8])
+        if kind == "cut":
+            del content[place:]
+        elif kind == "change":
+            content[place : place + len(some)] = some[: n - place]
+        elif kind == "insert":
+            content[place:place] = some
+        elif kind == "delete":
+            del content[place : place + len(some)]
+        elif place < n:
+            content[place] ^= 1 << some[0] % 8
+    return bytes(content)
+
+
+def check_table(path: Path) -> None:
+    table = read_table(path)
+    assert table.values.dtype == np.float64
+    assert table.values.shape[1] == len(table.features) == len(set(table.features)) > 0
+    assert not np.isinf(table.values).any()
+
+
+def check_stream(path: Path) -> None:
+    stream = bgmm.stream(path)
+    n, d = min(stream.n_rows, 50), len(stream.features)
+    rows = stream.read(0, n)
+    assert rows.dtype == np.float64
+    assert rows.shape == (n, d)
+    assert stream.take(np.array([0, n - 1])).shape == (2, d)
+
+
+@cache
+def tree() -> xr.DataTree:
+    rng = np.random.default_rng(8)
+    means, covariances = rng.normal(size=(1, 20, 2, 2)), np.broadcast_to(np.eye(2), (1, 20, 2, 2, 2))
+    return bgmm.from_draws(np.full((1, 20, 2), 0.5), means, covariances, rng.normal(size=(30, 2)))
+
+
+def check_tree(path: Path) -> None:
+    assert bgmm.load(path).identical(tree())
+
+
+def assert_one_sentence(check: Callable[[Path], None], path: Path) -> None:
+    """That the file is right by this check, or refused."""
+    try:
+        check(path)
+    except ValueError as error:
+        kind, sentence = type(error), str(error)
+    else:
+        return
+    assert kind is ValueError, sentence  # and so none of NumPy's or of an encoding
+    assert path.name in sentence
+    assert sentence.isprintable(), sentence
+
+
+X = np.random.default_rng(1).normal(size=(20, 3)).round(3)
+FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
+FILES: dict[str, tuple[Callable[[Path], None], list[Callable[[Path], None]]]] = {
+    "comma.csv": (FRAME.to_csv, [check_table]),
+    "utf16.csv": (lambda path: FRAME.to_csv(path, sep="\t", quoting=QUOTE_ALL, encoding="utf-16"), [check_table]),
+    "double.npy": (lambda path: np.save(path, X), [check_table, check_stream]),
+    "single.npy": (lambda path: np.save(path, np.asfortranarray(X, np.float32)), [check_table, check_stream]),
+    "plain.parquet": (lambda path: FRAME.to_parquet(path, compression=None, row_group_size=8), [check_table, check_stream]),
+    "packed.parquet": (
+        lambda path: FRAME.assign(k=range(20), s="u").to_parquet(path, row_group_size=8),
+        [check_table, check_stream],
+    ),
+    "fit.nc": (lambda path: bgmm.save(tree(), path), [check_tree]),
+}
+
+WHOLE: dict[str, bytes] = {}
+
+
+@pytest.mark.parametrize("name", FILES)
+@hypothesis.settings(few, max_examples=150)
+@hypothesis.given(data=st.data())
+def test_a_damaged_file_is_read_or_refused_in_one_sentence(name, data, tmp_path_factory):
+    write, checks = FILES[name]
+    path = tmp_path_factory.getbasetemp() / name
+    if name not in WHOLE:
+        write(path)
+        for check in checks:
+            check(path)
+        WHOLE[name] = path.read_bytes()
+    path.write_bytes(data.draw(damaged(WHOLE[name])))
+    for check in checks:
+        assert_one_sentence(check, path)
