@@ -56,6 +56,32 @@ jnp.ones(3).sum().block_until_ready()
 with multiprocessing.get_context("fork").Pool(1) as pool:
     print(pool.map_async(fit, [0]).get(100)[0])
 """
+FIRST_IN_CHILD = """
+import os, signal, sys, warnings
+
+warnings.simplefilter("ignore")
+if sys.argv[1] in ("computed", "lazy"):
+    if sys.argv[1] == "lazy":
+        import bgmm  # which imports nothing before it is used
+    import jax.numpy as jnp
+    jnp.ones(3).sum().block_until_ready()
+assert "bgmm.core" not in sys.modules
+child = os.fork()
+if child == 0:
+    signal.alarm(100)
+    try:
+        import bgmm
+        import bgmm.core.precision
+        if sys.argv[1] != "unknown":
+            bgmm.core.precision._PATIENCE = 3.0  # here it waits in any case
+        fit = bgmm.fit(bgmm.models.finite(1), [[1.0], [2.0], [6.0]], bgmm.EM(n_starts=1, prior=False), progress=False)
+        print(round(fit["posterior"]["means"].item(), 6), flush=True)
+    except RuntimeError as error:
+        print(error, flush=True)
+    finally:
+        os._exit(0)
+os.waitpid(child, 0)
+"""
 
 
 def run(when: str, program: str = FORKED) -> list[str]:
@@ -82,3 +108,12 @@ def test_a_fork_after_jax_computed_without_bgmm_says_it_too(bgmm_is):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_a_fork_before_the_first_fit_computes():
     assert run("before")[0] in ("[-3.0, 3.0]", "[3.0, -3.0]")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+@pytest.mark.parametrize(
+    ("parent", "says"), [("unknown", "3.0"), ("computed", "spawn"), pytest.param("lazy", "spawn", marks=pytest.mark.slow)]
+)
+def test_a_fork_that_imports_bgmm_first_computes_or_says_it_cannot(parent, says):
+    (said,) = run(parent, FIRST_IN_CHILD)
+    assert says in said

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from threading import Thread
 
 import jax
@@ -21,6 +22,7 @@ from bgmm.core.program_cache import kept_programs
 _computed_in: list[int] = []  # the process that first computed; a fork of it inherits this entry, but not the threads of JAX
 _IMPORTED_IN = os.getpid()  # in a fork of this process, JAX may have computed without bgmm
 _SPAWNED = "--multiprocessing-fork" in sys.orig_argv  # how multiprocessing starts an interpreter that inherits nothing
+_FORKED = 0x40  # Linux's flag PF_FORKNOEXEC
 _PATIENCE = 20.0  # seconds for a program of one addition
 
 
@@ -44,7 +46,8 @@ def _refuse_fork() -> None:
     process = os.getpid()
     if process in _computed_in:
         return
-    is_child = process != _IMPORTED_IN or (multiprocessing.parent_process() is not None and not _SPAWNED)
+    of_multiprocessing = multiprocessing.parent_process() is not None and not _SPAWNED
+    is_child = process != _IMPORTED_IN or of_multiprocessing or _may_be_fork()
     inherited = any(other != process for other in _computed_in)  # another thread may have noted this process meanwhile
     if inherited or (is_child and not _jax_computes()):
         _computed_in.append(os.getppid())  # the next call need not try again
@@ -53,6 +56,15 @@ def _refuse_fork() -> None:
             "by multiprocessing.get_context('spawn'), or run fits in threads (ThreadPoolExecutor, joblib's prefer='threads')"
         )
     _computed_in.append(process)
+
+
+def _may_be_fork() -> bool:
+    """Whether this process is a fork that began no other program; where the system does not tell, whether it has forks."""
+    try:
+        after_name = Path("/proc/self/stat").read_bytes().rpartition(b")")[2]
+    except OSError:
+        return hasattr(os, "fork")
+    return bool(int(after_name.split()[6]) & _FORKED)
 
 
 def _jax_computes() -> bool:
