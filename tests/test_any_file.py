@@ -22,7 +22,7 @@ from hypothesis import strategies as st  # noqa: E402
 
 # The same examples in every run, so that a failure is one of the code.
 few = hypothesis.settings(
-    derandomize=True, database=None, deadline=None, max_examples=40, suppress_health_check=list(hypothesis.HealthCheck)
+    derandomize=True, database=None, deadline=None, max_examples=25, suppress_health_check=list(hypothesis.HealthCheck)
 )
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -208,7 +208,7 @@ WHOLE: dict[str, bytes] = {}
 
 
 @pytest.mark.parametrize("name", FILES)
-@hypothesis.settings(few, max_examples=150)
+@hypothesis.settings(few, max_examples=120)
 @hypothesis.given(data=st.data())
 def test_a_damaged_file_is_read_or_refused_in_one_sentence(name, data, tmp_path_factory):
     write, checks = FILES[name]

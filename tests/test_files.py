@@ -83,7 +83,7 @@ def test_a_tree_whose_last_bytes_were_never_written_is_damaged(saved):
             saved.write_bytes(whole[:-lost] + filler * lost)
             assert "damaged" in refusal(bgmm.load, saved)
     saved.write_bytes(whole + bytes(9))
-    assert "damaged" in refusal(bgmm.load, saved)
+    bgmm.load(saved)
 
 
 def test_a_file_that_fails_early_fails_once(saved, monkeypatch):

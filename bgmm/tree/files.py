@@ -105,14 +105,18 @@ def _check_path(function: str, path: object) -> None:
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether the file ends in a seal that is not that of its bytes, or in anything else than a seal or HDF5's last byte."""
+    """Whether there is anything behind the netCDF file but the seal of its bytes, before what was appended."""
     size = path.stat().st_size - _SEAL_LENGTH
     with path.open("rb") as file:
         head = file.read(_END.stop)
         file.seek(max(size, 0))
         seal = file.read()
         if size < 0 or not seal.startswith(_SEAL):
-            return head.startswith(_HDF5) and size + _SEAL_LENGTH > int.from_bytes(head[_END], "little")
+            end = int.from_bytes(head[_END], "little")
+            if not head.startswith(_HDF5) or path.stat().st_size <= end:
+                return False
+            size = file.seek(end)  # bytes may have been appended, but the seal must stand
+            seal = file.read(_SEAL_LENGTH)
         file.seek(0)
         digest = hashlib.sha256()
         while size > 0 and (piece := file.read(min(_PIECE, size))):
