@@ -114,6 +114,8 @@ def _unchanged(path: Path) -> Iterator[None]:
     """A block that reads rows, which fails where the rows are damaged, or the file is not the one that was opened."""
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as error:  # damaged rows raise whatever their readers do
         raise ValueError(
             f"the rows of '{path}' cannot be read: it is damaged, or was changed meanwhile; write it anew"
