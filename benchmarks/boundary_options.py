@@ -94,7 +94,7 @@ def by_gibbs() -> list[Case]:
     """Some of all sections, by the sampler."""
     import bgmm
 
-    gibbs = {"engine": bgmm.Gibbs(n_draws=60, n_warmup=60, n_chains=2), "model": "random_k"}
+    gibbs = {"engine": bgmm.Gibbs(n_draws=100, n_warmup=300, n_chains=2), "model": "random_k"}
     wild, found = beside([1e4, 1e4], says="the two groups, and row 61 named", warned=("far from the other rows", "row 61"))
     same = np.full((N, 2), 3.5)
     line = np.outer(BLOBS[:, 0], [1.0, 2.0])
