@@ -320,26 +320,6 @@ def test_the_guess_of_the_evidence_is_exact_where_the_prior_is_conjugate(rng):
     assert float(partitions.log_evidence_guess(fixed, statistics)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_component_whose_covariance_cannot_be_factored_weighs_nothing():
-    target = small(models.Hierarchical())
-    prior = summarise_prior(target, key=jax.random.key(0))
-    h = jnp.array([-1.0, -1.6, 0.1, np.log(10.0)])  # b = 10
-    z = jnp.broadcast_to(prior.centre, (4, 5)).at[1].set(jnp.array([-0.9, 0.5, 2.1, -0.2, -0.7]))
-    state = State(jnp.array(4), jnp.full(4, np.log(0.25)), z, h, jnp.zeros(()))
-
-    @jax.jit
-    def both(state):
-        fixed = conditions_at(target, prior, h, jnp.ones(()))
-        return sweeps.mixture_at(fixed, state), *sweeps.computable(fixed, state)
-
-    before, found, mixture = both(state)
-    assert np.isnan(np.asarray(before.eta[1])).any()
-    np.testing.assert_array_equal(found.z, jnp.broadcast_to(prior.centre, z.shape))
-    log_joint = np.asarray(mixture.log_joint(jnp.zeros((2, 3))))
-    assert np.isneginf(log_joint[1]).all()
-    assert np.isfinite(log_joint[[0, 2, 3]]).all()
-
-
 def test_drawn_missing_values_have_the_conditional_moments(rng):
     mixture = Parameters(
         np.zeros(1),

@@ -7,7 +7,6 @@ share; draws K, the concentration and the weights given the partition; and draws
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -89,8 +88,7 @@ def sweep(
     weights, m = target.weights_prior, target.n_components
     fixed = conditions_at(target, prior, state.h, inverse_temperature)
 
-    state, mixture = computable(fixed, state)
-    complete = kernel.draw_complete_data(mixture, fixed.rows, key=keys["rows"])
+    complete = kernel.draw_complete_data(mixture_at(fixed, state), fixed.rows, key=keys["rows"])
     partition, log_w = occupied_first(Partition(complete.z, complete.statistics, state.z), state.log_w)
     record = Record(
         state=State(state.k, log_w, partition.z, state.h, state.log_alpha),
@@ -144,19 +142,6 @@ def mixture_at(fixed: Conditions, state: State) -> Linear:
 
     factor = type(fixed.reference.origin.factor)
     return Linear(jax.vmap(eta)(state.z), None, None, factor).tempered(fixed.inverse_temperature, state.log_w)
-
-
-def computable(fixed: Conditions, state: State) -> tuple[State, Linear]:
-    """The state and its mixture, in which a component whose covariance cannot be factored weighs nothing; its z is the prior's.
-
-    The prior draws such components without rows where it has wide tails: their covariances differ by more than the digits of a
-    number from direction to direction.
-    """
-    mixture = mixture_at(fixed, state)
-    sound = ~jnp.isnan(mixture.eta).any(1, keepdims=True)
-    nothing = jnp.zeros_like(mixture.eta).at[:, 0].set(-jnp.inf)
-    z = jnp.where(sound, state.z, fixed.prior.centre)
-    return state._replace(z=z), replace(mixture, eta=jnp.where(sound, mixture.eta, nothing))
 
 
 def _shared_moved(
