@@ -33,6 +33,7 @@ from bgmm.program.family import DeclaredMixture, Resolved, check_called
 from bgmm.tree.read import features_of, mixtures_of, parameters
 
 _SMALLEST = 1e-140  # standard deviation whose square does not underflow
+_ALIKE = 1e-4  # standard deviations between means of a start from which EM may end at the saddle where they are equal
 _SAMPLED = 65_536  # rows from which the bulk is read off; of a stream also the recording steps and degenerate columns
 
 
@@ -195,13 +196,13 @@ def start_mixture(start, data: Data, k: int) -> Mixture:
     except (TypeError, ValueError, OverflowError):
         array = np.empty(0)
     if array.shape == (k, d) and np.isfinite(array).all():
-        first, second = np.nonzero(np.triu((array[:, None] == array[None]).all(2), 1))
+        means = data.units.standardise(array)
+        first, second = np.nonzero(np.triu((np.abs(means[:, None] - means[None]) < _ALIKE).all(2), 1))
         if first.size:
             raise ValueError(
-                f"means {first[0] + 1} and {second[0] + 1} of start are the same, and components that begin alike stay alike; "
-                "give each its own"
+                f"means {first[0] + 1} and {second[0] + 1} of start are the same, or nearly, and components that begin alike "
+                "stay alike; give each its own"
             )
-        means = data.units.standardise(array)
         some = np.unique(np.linspace(0, len(data.counted) - 1, 10_000).astype(int))
         rows = np.nan_to_num(data.units.standardise(data.counted[some]))
         nearest = np.square(rows[:, None, :] - means[None]).sum(2).min(1)

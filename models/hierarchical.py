@@ -83,7 +83,7 @@ class Hierarchical(NormalFamily):
             prior = LKJDeviations(d, 1 + 1 / (4 * b**2), _correlation_scale(b))
             deviations["correlation_deviations"] = numpyro.sample("correlation_deviations", prior.expand([k]).to_event(1))
         A = jax.vmap(lambda one: _factor(one, shared))(deviations)
-        return self.components(means, jax.vmap(lambda A: A @ A.T)(A), about)
+        return self.components(means, jax.vmap(_covariance)(A), about)
 
     def centred_form(self, component: dict[str, Array], shared: dict[str, Array]) -> dict[str, Array]:
         """The mean and the lower Cholesky factor W S_k C_k^(1/2) of the covariance above the floor."""
@@ -111,6 +111,14 @@ class Hierarchical(NormalFamily):
 
     def _floor(self, about):
         return jnp.diag(jnp.square(self.resolution(about)))
+
+
+def _covariance(A: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """A A', its diagonal larger by a few roundings: where b is large its directions may differ by more than the digits of a
+    number, and no Cholesky factor be found (Higham 2002, theorem 10.7).
+    """
+    d = len(A)
+    return A @ A.T * (1 + 4 * d**2 * jnp.finfo(A.dtype).eps * jnp.eye(d, dtype=A.dtype))
 
 
 def _correlation_scale(b: Float[Array, ""]) -> Float[Array, ""]:

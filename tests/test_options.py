@@ -66,6 +66,8 @@ def said(function, *arguments, **keywords) -> str:
             "finite has no option covariance_type; use components=models.Diagonal()",
         ),
         (lambda: models.random_k(covariance_type="spherical"), "use components=models.Spherical()"),
+        (lambda: models.finite(2, modelNames="VVV"), "use components=models.Gaussian()"),
+        (lambda: models.finite(2, covariance_type="banana"), "use components= with one of models"),
         (lambda: models.random_k(tied=True), "no option tied; write models.random_k(components=models.Gaussian(tied=True))"),
         (lambda: models.random_k(n_components=3), "random_k has no option n_components; write models.finite(n_components=3)"),
         (lambda: models.sparse(weight_concentration_prior=0.1), "did you mean concentration?"),

@@ -93,6 +93,8 @@ _PLACES = {**_PLACE} | {name: _PLACE[ours] for ours, names in _SAME_PLACE.items(
 
 # Names of covariance structures elsewhere, and the family that each is here.
 _FAMILIES = {"full": "Gaussian()", "tied": "Gaussian(tied=True)", "diag": "Diagonal()", "spherical": "Spherical()"}
+_FAMILIES |= {"VVV": "Gaussian()", "EEE": "Gaussian(tied=True)", "VVI": "Diagonal()", "EEI": "Diagonal(tied=True)"}
+_FAMILIES |= {"VII": "Spherical()", "EII": "Spherical(tied=True)"}
 _STRUCTURES = ("covariance_type", "cov_type", "covariance_structure", "modelNames")
 
 
@@ -148,8 +150,9 @@ def _sentence(function: str, name: str, value: Any, names: list[str], places: Ma
     if meant := [one for one in ours if one in names]:
         return f"{unknown}; did you mean {meant[0]}?"
     if name in _STRUCTURES:
-        family = _FAMILIES.get(value if isinstance(value, str) else "", "Diagonal()")
-        components = f"components=models.{family}"
+        if not (isinstance(value, str) and value in _FAMILIES):
+            return f"{unknown}; use components= with one of models, such as models.Diagonal() or models.Gaussian(tied=True)"
+        components = f"components=models.{_FAMILIES[value]}"
         return f"{unknown}; use {components}" + ("" if "components" in names else f", as in models.finite(3, {components})")
     for one in (name, *ours):
         if one in places:

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from bgmm.core.checks import check_choice, check_count, check_positive
+from bgmm.core.checks import check_choice, check_count, check_flag, check_positive
 from bgmm.core.components import Mixture
 from bgmm.core.options import named_options
 from bgmm.engines.base import Draws, Enough, from_unconstrained, needs_given_k
@@ -59,6 +59,7 @@ class EM:
     n_draws: ClassVar[int] = 1  # what the tree holds
 
     def __post_init__(self) -> None:
+        check_flag("prior", self.prior)
         check_count("n_starts", self.n_starts)
         check_choice("starts", self.starts, STARTS)
         check_count("max_steps", self.max_steps)

@@ -131,6 +131,8 @@ def test_a_wrong_start_is_refused_in_one_sentence(iris, start, says):
 def test_a_wrong_kind_of_starts_or_of_number_is_refused(iris):
     with pytest.raises(ValueError, match=r"starts must be one of k-means\+\+, random, hierarchical, not 'best'"):
         bgmm.EM(starts="best")
+    with pytest.raises(ValueError, match="prior must be True or False"):
+        bgmm.EM(3)
     with pytest.raises(ValueError, match="dtype must be one of float64, float32, not 'float16'"):
         bgmm.fit(models.finite(2), iris, engine="em", dtype="float16")
 

@@ -81,6 +81,19 @@ def test_draws_of_the_program_follow_the_spread():
     assert stats.kstest(np.asarray(draws["scale_deviations"])[:, 0, 0], stats.norm.cdf).pvalue > 1e-3
 
 
+def test_covariances_of_any_spread_have_cholesky_factors():
+    target = target_of(3)
+    h = jnp.full(target.n_dim_shared, 0.5).at[-1].set(np.log(10.0))  # b, the last of what is shared
+
+    @jax.jit
+    @jax.vmap
+    def factor(key):
+        z, _ = target.draw_component(h, key=key)
+        return target.component(z, h).components.factor.L
+
+    assert np.isfinite(factor(jax.random.split(jax.random.key(0), 20_000))).all()
+
+
 @pytest.mark.parametrize("d", [1, 3])
 def test_a_centred_form_holds_the_component_and_has_the_jacobian_of_brute_force(d):
     """log p(c | h') - log p(c | h) = log p(z' | h') - log p(z | h) + log |dz' / dz|, z' having the form of z under h'."""
