@@ -31,7 +31,7 @@ class Constants:
     longest: float = 3.0  # step, in the prior's standard deviations
 
 
-_CONSTANTS = Constants()
+CONSTANTS = Constants()
 
 
 class Normal(NamedTuple):
@@ -67,7 +67,7 @@ def laplace_proposal(fixed: Conditions, statistics: Float[Array, " p"]) -> Norma
 
     def bounded(dz):
         longest = jnp.max(jnp.abs(dz) / prior.sd)
-        return dz * jnp.minimum(1.0, _CONSTANTS.longest / jnp.maximum(longest, _CONSTANTS.longest))
+        return dz * (CONSTANTS.longest / jnp.maximum(longest, CONSTANTS.longest))
 
     def to_moments(carry):
         i, z, J, _ = carry
@@ -78,7 +78,7 @@ def laplace_proposal(fixed: Conditions, statistics: Float[Array, " p"]) -> Norma
 
     def is_far(carry):
         i, _, _, squared_length = carry
-        return (i < _CONSTANTS.moment_steps) & (squared_length > _CONSTANTS.near)
+        return (i < CONSTANTS.moment_steps) & (squared_length > CONSTANTS.near)
 
     start = (0, prior.centre, fixed.reference.jacobian, jnp.array(jnp.inf))
     _, z, J, _ = jax.lax.while_loop(is_far, to_moments, start)
@@ -89,9 +89,9 @@ def laplace_proposal(fixed: Conditions, statistics: Float[Array, " p"]) -> Norma
         z, value, slope, size = carry
         to = z + size * bounded(cho_solve((M, True), slope))
         there = (to, *value_and_slope(to), jnp.ones(()))
-        return jax.tree.map(partial(jnp.where, there[1] > value), there, (z, value, slope, _CONSTANTS.shorter * size))
+        return jax.tree.map(partial(jnp.where, there[1] > value), there, (z, value, slope, CONSTANTS.shorter * size))
 
     here = (z, jnp.array(-jnp.inf), jnp.zeros_like(z), jnp.ones(()))  # the first step goes nowhere, and finds the slope
-    z = jax.lax.fori_loop(0, 1 + _CONSTANTS.scoring_steps, to_mode, here)[0]
+    z = jax.lax.fori_loop(0, 1 + CONSTANTS.scoring_steps, to_mode, here)[0]
     good = jnp.isfinite(M).all() & jnp.isfinite(z).all()
     return Normal(jnp.where(good, z, prior.centre), jnp.where(good, M, jnp.diag(jnp.sqrt(precision))))
