@@ -98,7 +98,7 @@ def test_a_fork_after_a_fit_says_in_one_sentence_how_to_start_processes():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
-@pytest.mark.parametrize("bgmm_is", ["imported", "unknown"])
+@pytest.mark.parametrize("bgmm_is", ["imported", pytest.param("unknown", marks=pytest.mark.slow)])
 def test_a_fork_after_jax_computed_without_bgmm_says_it_too(bgmm_is):
     (fitted,) = run(bgmm_is, UNKNOWN)
     assert "forked after JAX had computed in its parent" in fitted

@@ -85,14 +85,8 @@ def cases(iris, faithful):
     return case
 
 
-@pytest.mark.parametrize(
-    ("name", "plane"),
-    [
-        pytest.param("faithful", False, marks=pytest.mark.slow),
-        pytest.param("iris", False, marks=pytest.mark.slow),
-        ("iris", True),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "plane"), [("faithful", False), ("iris", False), ("iris", True)])
 def test_starts_on_ties_end_in_no_mode_that_beats_the_ordinary_one(name, plane, cases, iris, faithful):
     raw = {"faithful": faithful, "iris": iris}[name].to_numpy()
     x, k, floored, bare, ordinary = cases(name)

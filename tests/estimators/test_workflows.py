@@ -163,6 +163,7 @@ def test_rows_of_weight_zero_are_not_in_a_tree(three):
     assert list(bgmm.labels(tree)["observation"].values) == list(named.index[c > 0])
 
 
+@pytest.mark.slow
 def test_warnings_of_an_estimator_name_the_columns_and_point_at_the_line_of_the_user():
     code = """
 import warnings

@@ -38,6 +38,7 @@ def test_log_density_is_that_of_the_mean_over_draws(known):
     np.testing.assert_allclose(bgmm.log_density(tree), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_more_draws_than_a_batch_holds_and_fewer_count_alike(rng):
     """Batches are padded, and what pads them does not count; 601 and 590 draws share programs, one draw has its own."""
     draws, x = jittered(rng, random_mixture(rng, 3, 2), 1, 601), rng.normal(size=(60, 2))

@@ -159,7 +159,7 @@ class Chains:
         looks = {size * int(share * n_warmup / size) for share in CONSTANTS.looks} if able else set()
         warm = np.arange(n_steps) / max(n_warmup, 1) + (n_warmup == 0)
         annealed = CONSTANTS.coolest ** np.clip(1 - warm / CONSTANTS.annealed, 0.0, 1.0)
-        temperatures = np.where(warm < 1, inverse_temperature * annealed, inverse_temperature)
+        inverse_temperatures = np.where(warm < 1, inverse_temperature * annealed, inverse_temperature)
         rates = np.where(warm < 1, np.maximum(1.0 / (1 + 10 * warm), 0.02), 0.0)
         shown: list[Record] = []
         recent: list[Record] = []  # at the full power of the likelihood
@@ -168,7 +168,7 @@ class Chains:
                 if done in looks and recent:
                     self._look(recent)
                 pad = (0, CONSTANTS.chunk - len(rates[done : done + size]))
-                of_draws = [np.pad(a[done : done + size], pad, mode="edge") for a in (temperatures, rates)]
+                of_draws = [np.pad(a[done : done + size], pad, mode="edge") for a in (inverse_temperatures, rates)]
                 self._key, key = jax.random.split(self._key)
                 n_jumps = self._n_jumps if self._has_landmarks else 0
                 given = (*of_draws, self._landmarks, self._sweeps, self._with_jumps, n_jumps, self._n_tries)

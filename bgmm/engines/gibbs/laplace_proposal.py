@@ -80,18 +80,18 @@ def laplace_proposal(fixed: Conditions, statistics: Float[Array, " p"]) -> Norma
         i, _, _, squared_length = carry
         return (i < CONSTANTS.moment_steps) & (squared_length > CONSTANTS.near)
 
-    start = (0, prior.centre, fixed.reference.jacobian, jnp.array(jnp.inf))
-    _, z, J, _ = jax.lax.while_loop(is_far, to_moments, start)
+    median = (0, prior.centre, fixed.reference.jacobian, jnp.array(jnp.inf))
+    _, z, J, _ = jax.lax.while_loop(is_far, to_moments, median)
     M = precision_root(J)
     value_and_slope = jax.value_and_grad(lambda z: log_density(fixed, z, statistics))
 
-    def to_mode(_, carry):
-        z, value, slope, size = carry
-        to = z + size * bounded(cho_solve((M, True), slope))
-        there = (to, *value_and_slope(to), jnp.ones(()))
-        return jax.tree.map(partial(jnp.where, there[1] > value), there, (z, value, slope, CONSTANTS.shorter * size))
+    def to_mode(_, now):
+        z, value, slope, size = now
+        moved = z + size * bounded(cho_solve((M, True), slope))
+        new = (moved, *value_and_slope(moved), jnp.ones(()))
+        return jax.tree.map(partial(jnp.where, new[1] > value), new, (z, value, slope, CONSTANTS.shorter * size))
 
-    here = (z, jnp.array(-jnp.inf), jnp.zeros_like(z), jnp.ones(()))  # the first step goes nowhere, and finds the slope
-    z = jax.lax.fori_loop(0, 1 + CONSTANTS.scoring_steps, to_mode, here)[0]
+    start = (z, jnp.array(-jnp.inf), jnp.zeros_like(z), jnp.ones(()))  # the first step goes nowhere, and finds the slope
+    z = jax.lax.fori_loop(0, 1 + CONSTANTS.scoring_steps, to_mode, start)[0]
     good = jnp.isfinite(M).all() & jnp.isfinite(z).all()
     return Normal(jnp.where(good, z, prior.centre), jnp.where(good, M, jnp.diag(jnp.sqrt(precision))))
