@@ -37,7 +37,8 @@ _FOREIGN = Sentence(("fit.nc", "not a netCDF file that bgmm wrote"))
 
 
 @cache
-def _tree() -> xr.DataTree:
+def tree() -> xr.DataTree:
+    """One that is made from draws."""
     import bgmm
 
     rng = np.random.default_rng(8)
@@ -49,7 +50,7 @@ def save_tree(folder: Path) -> Path:
     """A tree in a file."""
     import bgmm
 
-    bgmm.save(_tree(), folder / "fit.nc")
+    bgmm.save(tree(), folder / "fit.nc")
     return folder / "fit.nc"
 
 
@@ -59,7 +60,7 @@ def whole(path: Path) -> Answer:
 
     loaded = bgmm.load(path)
     assert not Path("x.ran").exists(), "the file ran code"
-    return Answer("loaded as it was saved" if loaded["posterior"].equals(_tree()["posterior"]) else "another tree")
+    return Answer("loaded as it was saved" if loaded["posterior"].equals(tree()["posterior"]) else "another tree")
 
 
 def _named(name: str) -> Callable[[Path], Answer]:

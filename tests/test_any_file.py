@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 
 import bgmm
+from benchmarks.boundary_tree_cases import tree
 from bgmm.data.source import counts_rows
 from bgmm.data.table import read_table
 
@@ -163,13 +162,6 @@ def check_stream(path: Path) -> None:
     assert rows.dtype == np.float64
     assert rows.shape == (n, d)
     assert stream.take(np.array([0, n - 1])).shape == (2, d)
-
-
-@cache
-def tree() -> xr.DataTree:
-    rng = np.random.default_rng(8)
-    means, covariances = rng.normal(size=(1, 20, 2, 2)), np.broadcast_to(np.eye(2), (1, 20, 2, 2, 2))
-    return bgmm.from_draws(np.full((1, 20, 2), 0.5), means, covariances, rng.normal(size=(30, 2)))
 
 
 def check_tree(path: Path) -> None:

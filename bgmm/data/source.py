@@ -78,6 +78,12 @@ def check_name(what: str, column: str) -> None:
     raise ValueError(f"{what} has a name with a character that no file can hold; rename it")
 
 
+def in_double(values: np.ndarray) -> np.ndarray:
+    """Numbers as float64, copied only where they are of another type; NaN that signal, of which NumPy warns, are NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(values, np.float64)
+
+
 def counts_rows(values: np.ndarray) -> bool:
     """Whether the values are 0, 1, 2, ... or 1, 2, 3, ..."""
     return values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(len(values)))

@@ -13,7 +13,7 @@ import numpy as np
 from bgmm.core.scaling import CHUNK
 from bgmm.data.binary import NO_PARQUET, npy_header, pyarrow_parquet
 from bgmm.data.columns import lost_digits
-from bgmm.data.source import check_name, distinct_names
+from bgmm.data.source import check_name, distinct_names, in_double
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Stream:
 
         :raises ValueError: when the file is damaged, or no longer the one that was opened.
         """
-        with np.errstate(invalid="ignore"):  # NumPy warns of some NaN, those that signal
-            return np.column_stack(self.raw(start, stop)).astype(np.float64, copy=False)
+        return in_double(np.column_stack(self.raw(start, stop)))
 
     def chunks(self) -> Iterator[np.ndarray]:
         """All rows, some at a time."""
@@ -71,8 +70,7 @@ class NpyStream(Stream):
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """At once."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(self._at(rows), np.float64)
+        return in_double(self._at(rows))
 
     def _at(self, rows: slice | np.ndarray) -> np.ndarray:
         """From the memory map, which is opened and closed here: pages that were read do not stay in this process."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from bgmm.data.binary import read_npy, read_parquet
 from bgmm.data.columns import lost_digits
-from bgmm.data.source import Source, Unusable, check_name, column_of, distinct_names, filled, labels_rows, n_unnamed
+from bgmm.data.source import Source, Unusable, check_name, column_of, distinct_names, filled, in_double, labels_rows, n_unnamed
 from bgmm.data.text import read_text
 
 _MAX_LISTED = 20  # column names in a message
@@ -252,8 +252,7 @@ def _array(name: str, x: Any) -> Source:
 def _numbers(values: np.ndarray) -> np.ndarray | Unusable:
     """The values of one column as float64, or why they are not numbers."""
     if values.dtype.kind in "iuf":
-        with np.errstate(invalid="ignore"):  # NumPy warns of some NaN, those that signal
-            return values.astype(np.float64, copy=False)  # a table copies all columns at once
+        return in_double(values)  # a table copies all columns at once
     if values.dtype.kind == "c":
         return Unusable("its values are complex; give real and imaginary parts as two columns", False)
     return column_of(list(values), _number, lambda i: f"row {i + 1}", _is_number_as_text)

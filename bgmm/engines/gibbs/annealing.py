@@ -55,6 +55,9 @@ def annealed(
     def log_p(z: Float[Array, " q"]) -> Float[Array, ""]:
         return log_density(fixed, z, statistics)
 
+    def log_ratio(z: Float[Array, " q"]) -> Float[Array, ""]:
+        return log_p(z) - normal.log_density(z)
+
     def path(backwards: Bool[Array, ""], key: Array) -> tuple[Float[Array, " q"], Float[Array, ""]]:
         key_draw, key_steps = jax.random.split(key)
 
@@ -67,10 +70,10 @@ def annealed(
 
             key_i = jax.random.fold_in(key_steps, i)
             z, _ = hmc.transition(density, z, jnp.asarray(size), whitening, n_steps=CONSTANTS.n_steps, key=key_i)
-            return z, log_w + log_p(z) - normal.log_density(z)
+            return z, log_w + log_ratio(z)
 
         z = jnp.where(backwards, current, normal.draw(key=key_draw))
-        first = z, log_p(z) - normal.log_density(z)
+        first = z, log_ratio(z)
         z, log_w = jax.lax.fori_loop(1, T, step, first) if T > 1 else first
         return z, jnp.where(jnp.isnan(log_w), -jnp.inf, log_w / T)
 
