@@ -151,7 +151,9 @@ def _settings(engine: str | Engine) -> Engine:
         return engine_named(engine)
     if isinstance(engine, str | type) or not isinstance(engine, Engine):
         names = ", ".join(ENGINES)
-        raise ValueError(f"engine must be one of {names} or a settings value such as bgmm.NUTS(), not {engine!r}")
+        meant = engine.__name__ if isinstance(engine, type) else str(engine)
+        hint = f"; did you mean {meant.lower()!r}?" if meant.lower() in ENGINES else ""
+        raise ValueError(f"engine must be one of {names} or a settings value such as bgmm.NUTS(), not {engine!r}{hint}")
     return engine
 
 

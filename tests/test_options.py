@@ -44,6 +44,9 @@ def said(function, *arguments, **keywords) -> str:
         (lambda: bgmm.NUTS(tune=500), "NUTS has no option tune; did you mean n_warmup?"),
         (lambda: bgmm.NUTS(chains=2), "NUTS has no option chains; did you mean n_chains?"),
         (lambda: bgmm.Gibbs(burn=2), "Gibbs has no option burn; did you mean n_warmup?"),
+        (lambda: bgmm.Gibbs(n_iter=2), "Gibbs has no option n_iter; did you mean n_draws?"),
+        (lambda: bgmm.Gibbs(thin=2), "Gibbs has no option thin; did you mean sweeps_per_draw?"),
+        (lambda: bgmm.NUTS(thin=2), "NUTS has no option thin; write engine=bgmm.Gibbs(sweeps_per_draw=10)"),
         (lambda: bgmm.VI(num_steps=2), "VI has no option num_steps; did you mean guide_steps?"),
         (lambda: bgmm.VI(step_size=0.1), "VI has no option step_size; did you mean learning_rate?"),
         (lambda: bgmm.fit(models.finite(2), X, random_state=3), "fit has no option random_state; did you mean seed?"),
@@ -58,6 +61,8 @@ def said(function, *arguments, **keywords) -> str:
             "as in models.finite(3, components=models.Gaussian(tied",
         ),
         (lambda: bgmm.log_evidence(models.finite(2), X, num_samples=9), "write settings=bgmm.Evidence(n_draws=16384)"),
+        (lambda: bgmm.plot_clusters(None, ax=None), "no option ax; leave it out, for the function makes a figure of its own"),
+        (lambda: bgmm.plot_occupied(None, ax=None), "plot_occupied has no option ax; did you mean axes?"),
         (lambda: models.finite(k=2), "finite has no option k; did you mean n_components?"),
         (lambda: models.finite(2, n_clusters=2), "finite has no option n_clusters; did you mean n_components?"),
         (lambda: models.finite(2, mean_scal=2), "finite has no option mean_scal; did you mean mean_scale?"),
@@ -142,3 +147,9 @@ def test_warnings_of_a_fit_point_at_the_line_that_asked_for_it():
     found = said_by(WARNING)  # a fresh interpreter, in which no checker of types stands between the frames
     assert found == ["<string>"] * len(found)
     assert len(found) >= 3
+
+
+@pytest.mark.parametrize("engine", ["EM", bgmm.EM])
+def test_an_engine_whose_name_is_written_otherwise_is_named(engine):
+    with pytest.raises(ValueError, match=r"engine must be one of em, .*; did you mean 'em'\?$"):
+        bgmm.fit(models.finite(2), X, engine=engine)

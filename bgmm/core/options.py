@@ -17,8 +17,13 @@ _HERE: Mapping[tuple[str, ...], str] = {
     ("n_draws", "n"): "num_samples n_samples draws samples num_draws iter_sampling num_posterior_samples size n_particles",
     ("n_chains",): "num_chains chains nchains",
     ("n_warmup",): "num_warmup warmup tune n_tune burn burnin burn_in n_burn n_burnin iter_warmup",
-    ("max_steps", "guide_steps"): "max_iter n_iter iter num_iter n_iterations max_iters maxiter num_steps n_steps steps itmax",
+    (
+        "max_steps",
+        "guide_steps",
+        "n_draws",
+    ): "max_iter n_iter iter num_iter n_iterations max_iters maxiter num_steps n_steps steps itmax",
     ("tolerance",): "tol eps ftol gtol rtol threshold_tol",
+    ("sweeps_per_draw",): "thin thinning thin_by",
     ("learning_rate",): "step_size lr stepsize",
     ("target_accept",): "target_accept_prob adapt_delta delta",
     ("max_tree_depth",): "max_treedepth",
@@ -48,6 +53,7 @@ _HERE: Mapping[tuple[str, ...], str] = {
     ("covariances",): "sigma cov covs covariance covariance_matrix",
     ("assignments",): "z labels",
     ("loss",): "criterion",
+    ("axes",): "ax",
     ("features",): "columns feature_names var_names",
     ("progress",): "verbose verbose_interval progress_bar progressbar disp display quiet refresh",
 }
@@ -61,6 +67,7 @@ _PLACE: Mapping[str, str] = {
     "n_warmup": "write engine=bgmm.NUTS(n_warmup=500)",
     "max_steps": "write engine=bgmm.EM(max_steps=5000)",
     "guide_steps": "write engine=bgmm.VI(guide_steps=3000)",
+    "sweeps_per_draw": "write engine=bgmm.Gibbs(sweeps_per_draw=10)",
     "tolerance": "write engine=bgmm.EM(tolerance=1e-9)",
     "learning_rate": "write engine=bgmm.VI(learning_rate=0.02)",
     "target_accept": "write engine=bgmm.NUTS(target_accept=0.9)",
@@ -83,6 +90,7 @@ _PLACE: Mapping[str, str] = {
     "tied": "write models.finite(3, tied=True)",
     "recording_step": "write models.finite(3, recording_step=0.1)",
     "components": "write models.finite(3, components=models.Diagonal())",
+    "axes": "leave it out, for the function makes a figure of its own and returns its axes",
     "n_jobs": "leave it out, for chains and restarts already run side by side",
     "progress": "write bgmm.fit(model, x, progress=False)",
 }

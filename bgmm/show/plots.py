@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from scipy.stats import norm
 
+from bgmm.core.checks import check_count
 from bgmm.posterior.evaluate import rows_like
 from bgmm.posterior.occupied import n_occupied
 from bgmm.posterior.predict import membership
@@ -61,7 +62,11 @@ def plot_clusters(
     """
     tree = relabelled(tree)
     known = features_of(tree)
-    check_features(features or (), known)
+    if features is not None:
+        check_features(features, known)
+        if not len(features):
+            raise ValueError("features is empty; leave it out, or name one of " + ", ".join(known))
+    check_count("n_draws", n_draws)
     if not np.iterable(masses):
         raise ValueError(f"masses must be a list of probabilities, such as [0.5, 0.9], not {masses!r}")
     for mass in masses:
@@ -70,7 +75,7 @@ def plot_clusters(
     rows = observed(tree) if x is None else rows_like(tree, x)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_ROWS).astype(int))]
     r = membership(tree, rows).to_numpy()
-    shown = list(features or [known[j] for j in separating(rows, r, _MAX_FEATURES)])
+    shown = [known[j] for j in separating(rows, r, _MAX_FEATURES)] if features is None else list(features)
     columns = [known.index(name) for name in shown]
     clusters = Clusters(posterior_of(tree), presence_of(tree), columns, n_draws)
     rows = rows[:, columns]
@@ -105,6 +110,8 @@ def plot_occupied(tree: xr.DataTree, *, axes: Axes | None = None) -> Axes:
     :param axes: axes to draw on; by default those of a new figure.
     :returns: the axes.
     """
+    if axes is not None and not isinstance(axes, Axes):
+        raise ValueError(f"axes must be axes of matplotlib, as plt.subplots() makes them, not {axes!r}")
     probability = n_occupied(tree)
     prior = probability["prior"].to_numpy() if "prior" in probability.coords else None
     likely = probability.to_numpy() if prior is None else np.maximum(probability, prior).to_numpy()

@@ -49,7 +49,7 @@ def summary(tree: xr.DataTree) -> Summary:
         if single:
             table = table[["mean"]].rename(columns={"mean": "estimate"}).astype(float).map("{:.4g}".format)
         parts += ["", _table_line(single), table.to_string(), "", _resolution_line(tree)]
-    parts += [_converged_line(tree)] if single else verdicts(tree)
+    parts += [_criteria_line(tree), _converged_line(tree)] if single else verdicts(tree)
     return Summary("\n".join(part for part in parts if part is not None))
 
 
@@ -70,7 +70,8 @@ def _heading(tree: xr.DataTree) -> str:
         rows = "unknown" if assignments is None else str(assignments.sizes["observation"])
     d = len(features_of(tree)) if has_mixtures(tree) else 0
     data = f"{rows} rows, {_count(d, 'feature')}" if d else f"assignments of {rows} rows"
-    size = f"{sizes['chain']} x {sizes['draw']} draws"
+    n_chains, n_draws = sizes["chain"], sizes["draw"]
+    size = "one draw" if n_chains * n_draws == 1 else f"{n_chains} x {n_draws} draws"
     fit = f"{origin['engine']}, {size}\nmodel: {origin['model']}" if "engine" in origin else f"{size} from another program"
     return f"{data}; {fit}"
 
@@ -162,6 +163,15 @@ def _resolution_line(tree: xr.DataTree) -> str | None:
     values = tree["constant_data"]["resolution"].to_numpy()
     listed = ", ".join(f"{name} {value:.3g}" for name, value in zip(features_of(tree), values, strict=True))
     return f"resolution of the data: {listed}"
+
+
+def _criteria_line(tree: xr.DataTree) -> str | None:
+    """The information criteria of a mode, by which fits to the same rows are compared."""
+    if "sample_stats" not in tree.children or "bic" not in tree["sample_stats"]:
+        return None
+    stats = {name: float(tree["sample_stats"][name].squeeze()) for name in ("aic", "bic", "icl", "n_parameters")}
+    listed = ", ".join(f"{name.upper()} {stats[name]:.1f}" for name in ("bic", "aic", "icl"))
+    return f"{listed} (less is better), with {stats['n_parameters']:.0f} parameters"
 
 
 def _converged_line(tree: xr.DataTree) -> str | None:

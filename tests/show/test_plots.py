@@ -207,6 +207,10 @@ def test_more_features_make_a_grid_of_pairs(rng):
         bgmm.plot_clusters(tree, features=["waiting"])
     with pytest.raises(ValueError, match="masses"):
         bgmm.plot_clusters(tree, masses=[90])
+    with pytest.raises(ValueError, match="features is empty"):
+        bgmm.plot_clusters(tree, features=[])
+    with pytest.raises(ValueError, match="n_draws must be a whole number"):
+        bgmm.plot_clusters(tree, n_draws=0)
 
 
 def test_rows_with_missing_values_do_not_stop_a_picture(rng):

@@ -49,7 +49,11 @@ def test_summary_of_nuts_tells_of_modes_occupied_components_and_resolution(faith
 
 
 def test_summary_of_em_has_estimates_and_no_intervals(faithful):
-    text = bgmm.summary(bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(prior=False)))
+    tree = bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(prior=False))
+    text = bgmm.summary(tree)
+    assert "272 rows, 2 features; EM, one draw" in text
+    assert f"BIC {float(tree['sample_stats']['bic'].squeeze()):.1f}, AIC" in text
+    assert "with 11 parameters" in text
     assert "estimate" in text
     assert "r_hat" not in text
     assert text.endswith("EM converged.")
