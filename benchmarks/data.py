@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 
 class Mixture(NamedTuple):
@@ -18,13 +18,6 @@ class Mixture(NamedTuple):
 
 def simulated(n: int, d: int, k: int, *, seed: int = 0, spread: float = 1.0) -> Float[np.ndarray, "n d"]:
     """Standardised rows of a mixture of K random ellipsoids of unit size whose means have standard deviation ``spread``."""
-    return simulated_with_groups(n, d, k, seed=seed, spread=spread)[0]
-
-
-def simulated_with_groups(
-    n: int, d: int, k: int, *, seed: int = 0, spread: float = 1.0
-) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
-    """The same, and the ellipsoid that each row is from."""
     rng = np.random.default_rng([seed, n, d, k])
     w = rng.dirichlet(np.full(k, 5.0))
     means = spread * rng.standard_normal((k, d))
@@ -36,7 +29,7 @@ def simulated_with_groups(
         x[rows] = means[j] + rng.standard_normal((rows.size, d)) @ factors[j].T
     x -= x.mean(0)
     x /= x.std(0)
-    return x, z
+    return x
 
 
 def start(x: Float[np.ndarray, "n d"], k: int) -> Mixture:

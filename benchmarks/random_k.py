@@ -1,24 +1,23 @@
 """What the sampler of an unknown number of components reaches, longer than the tests have time for.
 
-    python -m benchmarks.random_k galaxies | chains | speed | priors
+    python -m benchmarks.random_k galaxies | chains | speed
 
 ``galaxies``: the posterior of K under Richardson and Green's (1997) priors beside the one they published. ``chains``: R-hat of
 K+ over chains that begin with 1, 2, 5, 10 and 15 components. ``speed``: effective draws a second at a given number of
-components, compilation excluded. ``priors``: what the default priors make of data with known groups, beside scikit-learn's
-BayesianGaussianMixture. Run it on a quiet core; one line of text a case.
+components, compilation excluded. Run it on a quiet core; one line of text a case. What the default priors make of data with
+known groups is in ``labelled`` and ``groups``.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 
 import arviz as az
 import numpy as np
 
 import bgmm
-from benchmarks.data import simulated, simulated_with_groups
+from benchmarks.data import simulated
 from benchmarks.declared import RichardsonGreen
 from bgmm import models
 
@@ -82,46 +81,5 @@ def speed() -> None:
             )
 
 
-def priors() -> None:
-    """Posterior of K+ and adjusted Rand index of the partition under the default priors; scikit-learn's two numbers beside."""
-    from sklearn.metrics import adjusted_rand_score
-    from sklearn.mixture import BayesianGaussianMixture
-
-    for name, x, truth in _with_groups():
-        started = time.perf_counter()
-        settings = bgmm.Gibbs(n_draws=400, n_warmup=300, stop_early=False)
-        tree = bgmm.fit(models.random_k(), x, engine=settings, seed=0, log_likelihood=False)
-        k_plus = tree["posterior"]["n_occupied"].to_numpy().astype(float)
-        c = bgmm.partition(tree, seed=0)["assignments"].to_numpy()
-        seconds = time.perf_counter() - started
-        theirs = BayesianGaussianMixture(n_components=20, n_init=5, max_iter=2000, random_state=0).fit_predict(x)
-        likely = ", ".join(f"{k:.0f}: {np.mean(k_plus == k):.2f}" for k in np.unique(k_plus) if np.mean(k_plus == k) > 0.005)
-        r_hat = f"{float(az.rhat(k_plus)):.3f}" if k_plus.min() < k_plus.max() else "undefined"
-        scores = (
-            [f"{adjusted_rand_score(truth, labels):.2f}" for labels in (c, theirs)] if truth is not None else ["unknown"] * 2
-        )
-        print(
-            f"{name}: P(K+) {likely} (R-hat {r_hat}); partition {c.max() + 1} clusters, ARI {scores[0]}; "
-            f"scikit-learn {len(set(theirs))} clusters, ARI {scores[1]}; {seconds:.0f} s",
-            flush=True,
-        )
-
-
-def _with_groups() -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
-    """Names, rows and groups."""
-    from sklearn.datasets import load_iris
-
-    yield "faithful", bgmm.old_faithful().to_numpy(), None
-    yield "iris", load_iris().data, load_iris().target
-    rng = np.random.default_rng(5)
-    truth = np.repeat(np.arange(4), 50)  # two kinds and two sexes, whose measurements all follow the size
-    size = rng.normal(3.4, 0.22, 200)
-    loadings = 1 + 0.08 * rng.standard_normal((4, 5))
-    yield "like crabs", np.exp(size[:, None] + np.log(loadings[truth]) + 0.025 * rng.standard_normal((200, 5))), truth
-    for d in (2, 5, 10):
-        for k in (1, 3, 7):
-            yield f"D = {d}, {k} groups", *simulated_with_groups(300, d, k, seed=1, spread=3.0)
-
-
 if __name__ == "__main__":
-    {"galaxies": galaxies, "chains": chains, "speed": speed, "priors": priors}[sys.argv[1]]()
+    {"galaxies": galaxies, "chains": chains, "speed": speed}[sys.argv[1]]()
