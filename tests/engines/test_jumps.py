@@ -19,6 +19,7 @@ from bgmm.engines.chains import after_warmup
 from bgmm.engines.gibbs import engine, jumps, modes
 from bgmm.engines.gibbs.engine import Chains, _advance, first_states
 from bgmm.engines.gibbs.modes import seen_under
+from bgmm.engines.gibbs.partitions import Partition
 from bgmm.engines.gibbs.reference import summarise_prior
 from bgmm.program.declare import make_target
 
@@ -186,3 +187,18 @@ def test_landmarks_are_fixed_before_the_draws_that_are_kept(target, n_warmup, mo
     for done, _ in enumerate(chunks):  # noqa: B007
         pass
     assert all(5 * (done + 1) <= n_warmup for done in looks)
+
+
+def test_clusters_that_both_partitions_have_keep_their_components():
+    now = np.array([[0, 0, 2, 2, 3, 3, 3, 0]])  # component 1 is empty, and the last row does not count
+    new = np.array([[1, 1, 0, 2, 3, 3, 3, 0]])
+    c, m = np.array([[1.0] * 7 + [0.0]]), 5
+
+    def statistics(z):
+        return jnp.asarray([[c[z == k].sum(), (c * np.arange(8.0))[z == k].sum()] for k in range(m)])
+
+    given = Partition(jnp.asarray(now), statistics(now), jnp.zeros((m, 2)))
+    renamed, kept = jumps.named_as(given, jumps.Assigned(jnp.asarray(new), statistics(new), jnp.array(0.0)), jnp.asarray(c))
+    np.testing.assert_array_equal(kept, [True, False, False, True, False])
+    np.testing.assert_array_equal(renamed.assignments[0, :7], [0, 0, 1, 2, 3, 3, 3])
+    np.testing.assert_array_equal(renamed.statistics, statistics(np.asarray(renamed.assignments)))

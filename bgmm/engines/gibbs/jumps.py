@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import kernel
 from bgmm.engines.gibbs.partitions import Partition, Proposal, by_first
@@ -84,15 +84,32 @@ def jump(
     *,
     key: Array,
 ) -> Proposal:
-    """A partition by a landmark; the components of ``now`` that hold rows come first."""
+    """A partition by a landmark; the clusters that it shares with ``now`` keep their components, and are not touched."""
     key_landmark, key_rows = jax.random.split(key)
+    c = fixed.rows.weights
     new = assigned(fixed, x, landmarks, jax.random.categorical(key_landmark, landmarks.log_probability), key=key_rows)
-    counts, counts_now = new.statistics[:, 0], now.statistics[:, 0]
-    log_q_now = log_probability(landmarks, fixed.rows.weights, now.assignments, (counts_now > 0).sum())
+    renamed, kept = named_as(now, new, c)
+    counts, counts_now = renamed.statistics[:, 0], now.statistics[:, 0]
+    first = jnp.cumsum(counts_now > 0) - 1  # names under which the clusters of now come first
+    log_q_now = log_probability(landmarks, c, first[now.assignments], (counts_now > 0).sum())
     log_p = [logsumexp(log_joint(fixed.target.weights_prior, n, alpha)) for n in (counts, counts_now)]
-    possible = (log_q_now > -jnp.inf) & (new.log_q < jnp.inf)
+    touched = ((counts > 0) | (counts_now > 0)) & ~kept
+    possible = (log_q_now > -jnp.inf) & (new.log_q < jnp.inf) & touched.any()
     log_ratio = jnp.where(possible, log_p[0] - log_p[1] + log_q_now - new.log_q, -jnp.inf)
-    return Proposal(new.assignments, new.statistics, (counts > 0) | (counts_now > 0), log_ratio)
+    return Proposal(renamed.assignments, renamed.statistics, touched, log_ratio)
+
+
+def named_as(now: Partition, new: Assigned, c: Float[Array, "n_blocks b"]) -> tuple[Assigned, Bool[Array, " m"]]:
+    """``new`` with the clusters that ``now`` has too in the components where they are; and which components these are."""
+    m, counts, counts_now = len(now.statistics), new.statistics[:, 0], now.statistics[:, 0]
+    pairs = jnp.where(c > 0, new.assignments * m + now.assignments, m * m).reshape(-1)  # sums of the others are dropped
+    in_both = jax.ops.segment_sum(c.reshape(-1), pairs, num_segments=m * m).reshape(m, m)
+    equal = (in_both > 0) & (in_both == counts[:, None]) & (in_both == counts_now[None])
+    kept = equal.any(0)
+    free = jnp.argsort(kept, stable=True)  # the components where other clusters are, or none
+    name = jnp.where(equal.any(1), equal.argmax(1), free[jnp.cumsum(~equal.any(1)) - 1])
+    statistics = jnp.zeros_like(new.statistics).at[name].set(new.statistics)
+    return new._replace(assignments=name[new.assignments], statistics=statistics), kept
 
 
 def assigned(
