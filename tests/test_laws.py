@@ -34,9 +34,8 @@ FITS = [(family, engine) for family in GAUSSIANS for engine in ENGINES]
 QUICK = {
     ("diagonal", "map"),
     ("spherical", "map"),
-    ("tied gaussian", "map"),
-    ("tied gaussian", "ml"),
-} | {("tied diagonal", engine) for engine in ("map", "laplace", "vi", "nuts", "gibbs")}
+    ("spherical", "ml"),
+} | {("tied diagonal", engine) for engine in ("map", "vi", "nuts", "gibbs")}
 
 
 def rows_of_clusters(n, d, seed=0):
@@ -132,7 +131,7 @@ def test_permuting_components_changes_nothing(family):
     assert_allclose(likelihood(target, permuted), likelihood(target, mixture), rtol=1e-13)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", also_slow(FAMILIES, ("gaussian", "tied diagonal", "student-t")))
 def test_weight_two_equals_the_row_twice(family):
     c = 1.0 + (np.arange(N) % 3 == 0)
     weighted, repeated = target_of(family, X, c), target_of(family, np.repeat(X, c.astype(int), axis=0))
@@ -151,7 +150,7 @@ class Held:
         return self.x[start:stop]
 
 
-@pytest.mark.parametrize("family", also_slow(FAMILIES, ("spherical", "tied diagonal", "student-t")))
+@pytest.mark.parametrize("family", also_slow(FAMILIES, ("spherical", "tied diagonal")))
 def test_blocks_devices_and_streaming_change_nothing(family):
     x = np.tile(X, (4, 1))
     spread, one_block = in_memory(x, size=FEW)[0], in_memory(x, size=len(x))[0]

@@ -17,12 +17,12 @@ ENGINES = [  # with a number of threads; a guide is compiled anew in each
     (bgmm.EM(), 4),
     (bgmm.NUTS(n_draws=20, n_warmup=50, n_chains=2), 4),
     (bgmm.Gibbs(n_draws=5, n_warmup=5, n_chains=2), 4),
-    (bgmm.VI(n_draws=400, guide=AutoNormal, guide_steps=20), 2),
+    pytest.param(bgmm.VI(n_draws=400, guide=AutoNormal, guide_steps=20), 2, marks=pytest.mark.slow),
 ]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # such short runs are doubtful, as the warnings say
-@pytest.mark.parametrize(("engine", "n_threads"), ENGINES, ids=[type(engine).__name__ for engine, _ in ENGINES])
+@pytest.mark.parametrize(("engine", "n_threads"), ENGINES, ids=["EM", "NUTS", "Gibbs", "VI"])
 def test_fits_in_threads_give_the_numbers_that_they_give_one_after_another(engine, n_threads, rng):
     data = [rng.normal([[-3.0], [3.0]], 1.0, size=(2, 20 + i)).reshape(-1, 1) for i in range(n_threads)]
     together = threading.Barrier(n_threads)

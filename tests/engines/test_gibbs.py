@@ -202,7 +202,11 @@ def test_without_the_likelihood_the_prior_of_everything_is_recovered(n, joint):
     assert largest_z(joint, n, inverse_temperature=0.0) < 4.0
 
 
-@pytest.mark.parametrize("family", [models.Hierarchical(), models.Gaussian(tied=True)], ids=["centred forms", "tied"])
+@pytest.mark.parametrize(
+    "family",
+    [models.Hierarchical(), pytest.param(models.Gaussian(tied=True), marks=pytest.mark.slow)],
+    ids=["centred forms", "tied"],
+)
 def test_what_is_shared_moves_the_same_where_only_the_first_components_are_looked_at(family, monkeypatch, rng):
     x = rng.normal(size=(30, 2))
     target = target_of(models.random_k(max_components=4, components=family), x)

@@ -78,6 +78,7 @@ def largest_z(found: np.ndarray, expected: np.ndarray) -> float:
     return max(z)
 
 
+@pytest.mark.slow
 def test_jumps_leave_the_posterior_as_it_is(chains, expected):
     found = functionals(chains, 4000, n_jumps=2, n_tries=0)
     assert largest_z(found, expected) < 4.0  # of 7: over 4 with probability 5e-4

@@ -66,6 +66,7 @@ def test_the_optimum_is_that_of_plain_em_in_fewer_passes(iris):
     assert np.median(passes) > 2
 
 
+@pytest.mark.slow
 def test_few_rows_first_ends_where_all_rows_do(monkeypatch, faithful):
     x = np.tile(faithful.to_numpy(), (3, 1))
     target = standard_target(models.finite(2), x)

@@ -232,7 +232,7 @@ def test_guides_of_another_model_and_points_are_refused(rng, guide, sentence):
         bgmm.fit(normal_model, rng.normal(size=(20, 2)), bgmm.VI(guide=guide, guide_steps=10), seed=0)
 
 
-@pytest.mark.parametrize("engine", ENGINES[:2], ids=["laplace", "vi"])
+@pytest.mark.parametrize("engine", [pytest.param(ENGINES[0], marks=pytest.mark.slow), ENGINES[1]], ids=["laplace", "vi"])
 def test_two_modes_of_one_height_both_count(engine):
     """Three clusters and their mirror image: two components merge the left two, or as well the right two."""
     cluster = np.linspace(-0.5, 0.5, 10)
@@ -247,7 +247,7 @@ def test_two_modes_of_one_height_both_count(engine):
 
 
 @pytest.mark.filterwarnings("ignore:this approximation may be wrong")  # k-hat lies near its limit, and rounding decides
-@pytest.mark.parametrize("engine", ENGINES[:2], ids=["laplace", "vi"])
+@pytest.mark.parametrize("engine", [pytest.param(ENGINES[0], marks=pytest.mark.slow), ENGINES[1]], ids=["laplace", "vi"])
 def test_every_labelling_of_a_program_counts_in_its_evidence(engine):
     """Two means and a weight, integrated on a grid, beside a site that has as many values and is not of the components."""
     x = np.array([-1.2, -0.3, 0.1, 0.8, 1.9, 2.2])
