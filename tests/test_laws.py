@@ -21,7 +21,7 @@ from bgmm.core.scaling import Scaling
 from bgmm.core.stream import Streamed
 from bgmm.core.whitened import displaced
 from bgmm.engines.optimise.objective import Objective, em_step
-from bgmm.program.declare import make_target
+from bgmm.program.declare import are_alike, make_target
 from bgmm.tree.schema import DIMS, violations
 from tests.catalogue import ENGINES, FAMILIES, GAUSSIANS, WEIGHTS
 
@@ -120,6 +120,13 @@ def test_missing_value_equals_the_marginal(family):
 
 
 # Invariances
+
+
+@pytest.mark.parametrize("family", GAUSSIANS)
+def test_components_declared_together_are_each_as_declared_alone(family):
+    target = target_of(family)
+    assert target.not_alike == ""
+    assert are_alike(target)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -160,6 +159,8 @@ def _label_free(tree: xr.DataTree) -> xr.Dataset:
 
 def _diagnostics(variables: xr.Dataset) -> pd.DataFrame:
     """R-hat and bulk effective sample size of each number."""
+    import arviz as az  # here, because it imports Matplotlib: half a second that a fit of one draw does not need
+
     columns: dict[str, list[float]] = {"r_hat": [], "ess_bulk": []}
     names = []
     with np.errstate(divide="ignore", invalid="ignore"):  # a chain whose draws are all equally far from the median

@@ -23,7 +23,7 @@ from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.program.distributions import ComponentMixture
 from bgmm.program.exchangeable import exchangeable_sites
-from bgmm.program.family import About, DeclaredMixture
+from bgmm.program.family import About, DeclaredMixture, is_of_bgmm
 from bgmm.program.target import Target
 from bgmm.program.trace import Hold, Layout, layout_of, observed_mixture, one_program, read_trace, unpack
 from bgmm.program.weights_prior import k_is_random
@@ -149,7 +149,7 @@ def _by_component(target: Target, model: DeclaredMixture) -> Target:
     separate = replace(target, component_sites=tuple(component), shared_sites=tuple(shared), not_alike="")
     names = {name for name, _ in component} | _shown_by_components(model, target.about) | {"weights"}
     separate = replace(separate, hidden=tuple(sorted(names)))
-    if not bool(_are_alike(separate)):
+    if not is_of_bgmm(model.components) and not bool(are_alike(separate)):  # ours are, as their laws check
         return replace(separate, not_alike=f"{_ALIKE}, and under this model's prior they are not independent of each other")
     return separate
 
@@ -176,7 +176,7 @@ def _is_correlation(support) -> bool:
 
 
 @one_off
-def _are_alike(target: Target) -> Bool[Array, ""]:
+def are_alike(target: Target) -> Bool[Array, ""]:
     """Whether two components declared together are each as declared alone."""
     assert target.model is not None
     rng = np.random.default_rng(0)

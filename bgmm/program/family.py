@@ -100,9 +100,15 @@ class DeclaredMixture(Protocol):
         """The program: declare the model of rows that were recorded to these steps, in their units."""
 
 
+def is_of_bgmm(one: object) -> bool:
+    """Whether this function or class, or the class of this value, is one of ``bgmm.models``."""
+    named = one if inspect.isfunction(one) or inspect.isclass(one) else type(one)
+    return named.__module__.startswith("bgmm.models")
+
+
 def check_called(model: object) -> None:
     """Refuse a function or a class of ``bgmm.models`` in the place of the model that a call of it returns."""
-    if not (inspect.isfunction(model) or inspect.isclass(model)) or not str(model.__module__).startswith("bgmm.models"):
+    if not (inspect.isfunction(model) or inspect.isclass(model)) or not is_of_bgmm(model):
         return
     needed = [p.name for p in inspect.signature(model).parameters.values() if p.default is p.empty and p.kind != p.VAR_KEYWORD]
     arguments = ", ".join(f"{name}=3" if name == "n_components" else f"{name}=..." for name in needed)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float
 
 from bgmm.core import hmc
@@ -38,6 +40,11 @@ class Constants:
 
 
 CONSTANTS = Constants()
+
+
+def log_evidence(log_w: Float[Array, "*batch paths"]) -> Float[Array, "*batch"]:
+    """The estimate of log p(rows | h) by paths with these log weights: log of their mean."""
+    return logsumexp(log_w, axis=-1) - np.log(log_w.shape[-1])
 
 
 def annealed(

@@ -19,7 +19,7 @@ from bgmm.core import kernel
 from bgmm.core.checks import numpy_generator
 from bgmm.core.gaussians import Linear
 from bgmm.core.in_memory import InMemory, subsample
-from bgmm.engines.gibbs.annealing import annealed
+from bgmm.engines.gibbs.annealing import annealed, log_evidence
 from bgmm.engines.gibbs.jumps import Landmarks, assigned, log_responsibilities, none
 from bgmm.engines.gibbs.modes import Seen, mixture_of, partition_modes, seen_under, summed
 from bgmm.engines.gibbs.reference import PriorSummary, one
@@ -145,7 +145,7 @@ def _log_weights(seen: Seen, landmarks: Landmarks, key: Array) -> Float[Array, "
             def of_component(k, total):
                 key = jax.random.fold_in(key_z, k)
                 _, log_w = annealed(fixed, new.statistics[k], fixed.prior.centre, jnp.array(False), key=key)
-                return total + logsumexp(log_w) - np.log(log_w.size)
+                return total + log_evidence(log_w)
 
             log_g = jax.lax.fori_loop(0, landmarks.n_clusters[j], of_component, jnp.zeros(()))
             return logsumexp(log_joint(weights, counts, alpha)) + log_g - new.log_q

@@ -26,10 +26,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int
 
-from bgmm.engines.gibbs.annealing import annealed
+from bgmm.engines.gibbs.annealing import annealed, log_evidence
 from bgmm.engines.gibbs.reference import Conditions, one, shrunk
 
 
@@ -109,8 +108,7 @@ def decided(fixed: Conditions, now: Partition, proposal: Proposal, *, key: Array
             return annealed(fixed, statistics, current, exists, key=key)
 
         z, log_w = jax.vmap(ends)(statistics, exists, keys)
-        log_g = logsumexp(log_w, axis=1) - np.log(log_w.shape[1])
-        return z[1, jax.random.categorical(key_chosen, log_w[1])], log_g
+        return z[1, jax.random.categorical(key_chosen, log_w[1])], log_evidence(log_w)
 
     def draw(i, carry):
         z, total = carry
