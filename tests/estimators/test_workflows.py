@@ -19,9 +19,8 @@ import bgmm
 from bgmm import models
 from bgmm.estimators import BayesianGaussianMixture, Clusters, GaussianMixture
 
-QUICK = Clusters(
-    model=models.random_k(max_components=7), engine=bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2, jumps=0), random_state=0
-)
+# the model and the size of the data of tests/engines/test_gibbs.py, whose programs are kept
+QUICK = Clusters(model=models.random_k(), engine=bgmm.Gibbs(n_draws=50, n_warmup=50, n_chains=2, jumps=0), random_state=0)
 MIXTURES = (GaussianMixture(2, random_state=0), BayesianGaussianMixture(n_components=4, random_state=0, max_iter=1000))
 
 
