@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.metadata import version
 
 import jax
@@ -101,6 +101,7 @@ class Question:
             | told
             | {
                 "model": repr(model) if isinstance(model, DeclaredMixture) else _named(model),
+                "model_in_short": in_short(model) if isinstance(model, DeclaredMixture) else _named(model),
                 "components": type(draws.mixture.components).__name__,
                 "engine": type(settings).__name__,
                 "settings": {name: _named(value) for name, value in asdict(settings).items()},  # type: ignore[call-overload]
@@ -110,6 +111,15 @@ class Question:
                 "versions": {name: version(name) for name in ("bgmm", "jax", "numpyro", "arviz")},
             }
         )
+
+
+def in_short(value: object) -> str:
+    """The repr of a model without the settings that are at their defaults; the priors that it is made of are named."""
+    if isinstance(value, type) or not is_dataclass(value):
+        return repr(value)
+    values = [(field, getattr(value, field.name)) for field in fields(value) if field.repr]
+    listed = [f"{field.name}={in_short(one)}" for field, one in values if is_dataclass(one) or one != field.default]
+    return f"{type(value).__name__}({', '.join(listed)})"
 
 
 def check_draws_for_loo(n_draws: float) -> None:

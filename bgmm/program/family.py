@@ -103,7 +103,7 @@ class DeclaredMixture(Protocol):
 def is_of_bgmm(one: object) -> bool:
     """Whether this function or class, or the class of this value, is one of ``bgmm.models``."""
     named = one if inspect.isfunction(one) or inspect.isclass(one) else type(one)
-    return named.__module__.startswith("bgmm.models")
+    return str(named.__module__).startswith("bgmm.models")  # that of a function made by exec is None
 
 
 def check_called(model: object) -> None:

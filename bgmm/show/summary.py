@@ -72,7 +72,10 @@ def _heading(tree: xr.DataTree) -> str:
     data = f"{rows} rows, {_count(d, 'feature')}" if d else f"assignments of {rows} rows"
     n_chains, n_draws = sizes["chain"], sizes["draw"]
     size = "one draw" if n_chains * n_draws == 1 else f"{n_chains} x {n_draws} draws"
-    fit = f"{origin['engine']}, {size}\nmodel: {origin['model']}" if "engine" in origin else f"{size} from another program"
+    if "engine" in origin:
+        fit = f"{origin['engine']}, {size}\nmodel: {origin.get('model_in_short', origin['model'])}"
+    else:
+        fit = f"{size} from another program"
     return f"{data}; {fit}"
 
 

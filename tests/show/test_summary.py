@@ -52,6 +52,7 @@ def test_summary_of_em_has_estimates_and_no_intervals(faithful):
     tree = bgmm.fit(models.finite(2), faithful, engine=bgmm.EM(prior=False))
     text = bgmm.summary(tree)
     assert "272 rows, 2 features; EM, one draw" in text
+    assert "model: Mixture(weights=Dirichlet(n_components=2), components=Gaussian())\n" in text
     assert f"BIC {float(tree['sample_stats']['bic'].squeeze()):.1f}, AIC" in text
     assert "with 11 parameters" in text
     assert "estimate" in text
