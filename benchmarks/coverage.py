@@ -11,7 +11,6 @@ labels.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 
 import bgmm
 from benchmarks.coverage_report import write
+from benchmarks.store import keep_line, kept_lines
 from bgmm import models
 
 FILE = Path(__file__).parent.parent / "build" / "benchmarks" / "coverage.jsonl"
@@ -45,16 +45,12 @@ def main() -> None:
     if given.report:
         write(FILE, Path(__file__).parent / "COVERAGE.md")
         return
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
-    known = {(line["rows"], line["features"], line["seed"], line["engine"]) for line in lines}
+    known = {(line["rows"], line["features"], line["seed"], line["engine"]) for line in kept_lines(FILE)}
     for seed in range(given.sets):
         for engine in given.engines:
             if (key := (given.rows, given.features, seed, engine)) not in known:
                 names = ("rows", "features", "seed", "engine")
-                line = json.dumps(dict(zip(names, key, strict=True)) | fitted(*key))
-                with FILE.open("a") as file:
-                    file.write(line + "\n")
+                keep_line(FILE, dict(zip(names, key, strict=True)) | fitted(*key))
 
 
 def data_set(n: int, d: int, seed: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:

@@ -12,7 +12,6 @@ the groups; beside it is scikit-learn's GaussianMixture with the best BIC over i
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from pathlib import Path
@@ -25,6 +24,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import bgmm
 from benchmarks.labelled import best_bic
+from benchmarks.store import keep_line, kept_lines
 from benchmarks.tables import table
 from bgmm import models
 
@@ -40,15 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
     seeds = parser.parse_args().seeds
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
+    lines = kept_lines(FILE)
     known = {(line["kind"], line["d"], line["k"], line["seed"]) for line in lines}
     cases = [(kind, d, k, seed) for seed in range(seeds) for d in (2, 5, 10) for kind in KINDS for k in (1, 3, 7)]
     for case in cases:
         if case not in known:
             lines.append(fitted(*case))
-            with FILE.open("a") as file:
-                file.write(json.dumps(lines[-1]) + "\n")
+            keep_line(FILE, lines[-1])
         _write(lines)
 
 

@@ -9,7 +9,6 @@ of the cases in which its probability is p, whatever k is. Fits take 250 draws o
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import bgmm
+from benchmarks.store import keep_line, kept_lines
 from benchmarks.tables import table
 from bgmm import models
 
@@ -33,8 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=200)
     sets = parser.parse_args().sets
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
+    lines = kept_lines(FILE)
     known = {line["seed"] for line in lines}
     for seed in range(sets):
         if seed not in known:
@@ -44,8 +43,7 @@ def main() -> None:
             n_occupied = tree["posterior"]["n_occupied"].to_numpy()
             of_chains = [(np.bincount(chain, minlength=21) / chain.size).tolist() for chain in n_occupied]
             lines.append({"seed": seed, "truth": truth, "p": of_chains})
-            with FILE.open("a") as file:
-                file.write(json.dumps(lines[-1]) + "\n")
+            keep_line(FILE, lines[-1])
     _write(lines)
 
 

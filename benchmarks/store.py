@@ -1,4 +1,7 @@
-"""results.json: a section for each case and number of threads, saved row by row: an interrupted run keeps what it had."""
+"""What was measured, saved case by case, so that an interrupted run keeps what it had.
+
+results.json has a section for each case and number of threads; longer benchmarks keep one line of JSON for each case.
+"""
 
 from __future__ import annotations
 
@@ -37,3 +40,15 @@ def _rounded(value, digits: int = _DIGITS):
     if isinstance(value, float):
         return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     return value
+
+
+def kept_lines(file: Path) -> list[dict]:
+    """The cases that earlier runs have measured."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def keep_line(file: Path, line: dict) -> None:
+    """Add one case."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as opened:
+        opened.write(json.dumps(line) + "\n")
