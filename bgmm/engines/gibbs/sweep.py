@@ -101,7 +101,7 @@ def sweep(
     alpha = jnp.exp(state.log_alpha)
     if m > 1:
 
-        def attempt(i, carry):  # jumps need the occupied components first: they precede splits
+        def attempt(i, carry):
             partition, n_accepted = carry
             key_propose, key_decide = jax.random.split(jax.random.fold_in(keys["moves"], i))
             proposal = jax.lax.cond(
