@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.metadata import version
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
@@ -136,7 +135,7 @@ def check_draws_for_loo(n_draws: float) -> None:
 def _flat(mixture: Mixture) -> tuple[Mixture, tuple[int, int]]:
     """The mixtures with one axis of draws, and the numbers of chains and draws."""
     chains, draws = np.shape(mixture.log_weights)[:2]
-    return jax.tree.map(lambda a: jnp.asarray(a).reshape(chains * draws, *a.shape[2:]), mixture), (chains, draws)
+    return jax.tree.map(lambda a: np.asarray(a).reshape(chains * draws, *a.shape[2:]), mixture), (chains, draws)
 
 
 def _fixed_points(data: Data) -> Float[np.ndarray, "p d"]:

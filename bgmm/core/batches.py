@@ -23,7 +23,7 @@ def batches(draws: Any, sizes: tuple[int, ...] = DRAWS_AT_ONCE) -> Iterator[tupl
     while low < n:
         size = next((size for size in sizes if n - low <= size), sizes[-1])
         some = np.minimum(np.arange(low, low + size), n - 1)
-        yield min(n - low, size), jax.tree.map(partial(_taken, some), draws)
+        yield min(n - low, size), jax.tree.map(partial(taken, some), draws)
         low += size
 
 
@@ -33,7 +33,13 @@ def in_batches(function: Callable[[Any], Any], draws: Any) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts), *parts)
 
 
-def _taken(some: Int[np.ndarray, " b"], a: Any) -> Any:
+def split_keys(key: Array, n: int) -> Array:
+    """``n`` keys, by programs for powers of two: a key does not depend on how many more are split off."""
+    return taken(np.arange(n), jax.random.split(key, 1 << (n - 1).bit_length()))
+
+
+def taken(some: Int[np.ndarray, " b"], a: Any) -> Any:
+    """The draws at these places of an array, keys among them, on the host: indexing by JAX compiles for every number."""
     if isinstance(a, Array) and jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(np.asarray(jax.random.key_data(a))[some], impl=jax.random.key_impl(a))
     return np.asarray(a)[some]

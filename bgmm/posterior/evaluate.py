@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 
 from bgmm.core import kernel
-from bgmm.core.batches import DRAWS_AT_ONCE, batches
+from bgmm.core.batches import DRAWS_AT_ONCE, batches, split_keys, taken
 from bgmm.core.caller import warn
 from bgmm.core.components import Mixture
 from bgmm.core.gaussians import Gaussians
@@ -229,10 +229,10 @@ def occupied(inputs: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
     """
     found = _surely_occupied(inputs)
     rest = np.flatnonzero(~found.all(1))
-    keys = jax.random.split(key, len(found))
+    keys = split_keys(key, len(found))
     if rest.size:
         of_rest = inputs._replace(mixture=jax.tree.map(lambda a: np.asarray(a)[rest], inputs.mixture))
-        found[rest] = each_draw(_occupied, of_rest, keys[rest])
+        found[rest] = each_draw(_occupied, of_rest, taken(rest, keys))
     return found
 
 
@@ -255,4 +255,4 @@ def _small_assignments(natural, rows: Rows, key: Array) -> Int[Array, " places"]
 
 def assignments(inputs: Evaluation, *, key: Array) -> Int[np.ndarray, "s n"]:
     """Each row's component in each draw, drawn from its responsibilities; two bytes each."""
-    return each_draw(_small_assignments, inputs, jax.random.split(key, len(inputs.mixture.log_weights)))[:, inputs.position]
+    return each_draw(_small_assignments, inputs, split_keys(key, len(inputs.mixture.log_weights)))[:, inputs.position]
