@@ -25,7 +25,7 @@ from sklearn.metrics import adjusted_rand_score
 import bgmm
 from benchmarks.labelled import best_bic
 from benchmarks.store import keep_line, kept_lines
-from benchmarks.tables import table
+from benchmarks.tables import likely, table
 from bgmm import models
 
 FILE = Path(__file__).parent.parent / "build" / "benchmarks" / "groups.jsonl"
@@ -94,9 +94,8 @@ def _write(lines: list[dict]) -> None:
     head += ["scikit-learn, BIC: clusters", "index"]
     body = []
     for line in sorted(lines, key=lambda line: (line["d"], list(KINDS).index(line["kind"]), line["k"], line["seed"])):
-        likely = ", ".join(f"{k}: {p:.2f}" for k, p in enumerate(line["p"]) if p >= 0.05)
         r_hat = "one value" if line["r_hat"] is None else f"{line['r_hat']:.3f}"
-        ours = [likely, r_hat, f"{line['spread']:.2f}", f"{line['index']:.2f}", f"{line['cpu_seconds']:.0f}"]
+        ours = [likely(line["p"]), r_hat, f"{line['spread']:.2f}", f"{line['index']:.2f}", f"{line['cpu_seconds']:.0f}"]
         theirs = [str(line["bic"][0]), f"{line['bic'][1]:.2f}"]
         body.append([line["kind"], str(line["d"]), str(line["k"]), *ours, *theirs])
     right = sum(int(np.argmax(line["p"])) == line["k"] for line in lines)

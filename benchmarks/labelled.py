@@ -24,7 +24,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 import bgmm
-from benchmarks.tables import table
+from benchmarks.tables import likely, table
 from bgmm import models
 
 TABLE = Path(__file__).parent / "LABELLED.md"
@@ -64,8 +64,7 @@ def ours(components: object) -> Callable[[np.ndarray], tuple[np.ndarray, list[st
         p = np.bincount(n_occupied.ravel()) / n_occupied.size
         spread = tree["posterior"].get("shape_spread")
         agree = not any("do not agree" in sentence for sentence in json.loads(tree.attrs["bgmm"])["verdict"]["sentences"])
-        told = [", ".join(f"{k}: {p[k]:.2f}" for k in np.flatnonzero(p >= 0.05))]
-        told += ["" if spread is None else f"{float(spread.median()):.2f}", "yes" if agree else "no"]
+        told = [likely(p), "" if spread is None else f"{float(spread.median()):.2f}", "yes" if agree else "no"]
         return bgmm.partition(tree)["assignments"].to_numpy(), told
 
     return fit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from benchmarks.contenders import E_STEP, US
@@ -32,6 +34,11 @@ def ratio(one: dict | None) -> str:
     if r["of_medians"] is None:
         return "lost in noise"
     return f"{number(r['of_medians'])} ({number(r['low'])}–{number(r['high'])})"
+
+
+def likely(p: Sequence[float]) -> str:
+    """The numbers of clusters whose probability is at least .05, p[k] being that of k."""
+    return ", ".join(f"{k}: {share:.2f}" for k, share in enumerate(p) if share >= 0.05)
 
 
 def table(head: list[str], body: list[list[str]]) -> list[str]:

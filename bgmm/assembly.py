@@ -100,7 +100,7 @@ class Question:
             | told
             | {
                 "model": repr(model) if isinstance(model, DeclaredMixture) else _named(model),
-                "model_in_short": in_short(model) if isinstance(model, DeclaredMixture) else _named(model),
+                "model_in_short": _in_short(model) if isinstance(model, DeclaredMixture) else _named(model),
                 "components": type(draws.mixture.components).__name__,
                 "engine": type(settings).__name__,
                 "settings": {name: _named(value) for name, value in asdict(settings).items()},  # type: ignore[call-overload]
@@ -112,12 +112,14 @@ class Question:
         )
 
 
-def in_short(value: object) -> str:
+def _in_short(value: object) -> str:
     """The repr of a model without the settings that are at their defaults; the priors that it is made of are named."""
     if isinstance(value, type) or not is_dataclass(value):
         return repr(value)
     values = [(field, getattr(value, field.name)) for field in fields(value) if field.repr]
-    listed = [f"{field.name}={in_short(one)}" for field, one in values if is_dataclass(one) or one != field.default]
+    # reprs are compared, because a family of the user's own may hold an array
+    said = [(field.name, one) for field, one in values if is_dataclass(one) or repr(one) != repr(field.default)]
+    listed = [f"{name}={_in_short(one)}" for name, one in said]
     return f"{type(value).__name__}({', '.join(listed)})"
 
 

@@ -231,8 +231,8 @@ def occupied(inputs: Evaluation, *, key: Array) -> Bool[np.ndarray, "s k"]:
     rest = np.flatnonzero(~found.all(1))
     keys = split_keys(key, len(found))
     if rest.size:
-        of_rest = inputs._replace(mixture=jax.tree.map(lambda a: np.asarray(a)[rest], inputs.mixture))
-        found[rest] = each_draw(_occupied, of_rest, taken(rest, keys))
+        mixture, keys = jax.tree.map(partial(taken, rest), (inputs.mixture, keys))
+        found[rest] = each_draw(_occupied, inputs._replace(mixture=mixture), keys)
     return found
 
 

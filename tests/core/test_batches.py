@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bgmm.core.batches import in_batches, split_keys, taken
+from tests.programs import compiled
 
 
 @pytest.mark.parametrize("n", [1, 2, 64, 65, 600])
@@ -24,19 +25,10 @@ def test_keys_are_those_of_jax_whatever_their_number(n):
 
 
 def test_other_numbers_of_keys_compile_nothing():
-    compiled, listening = [], [True]
-
-    def note(event: str, duration: float, **_) -> None:
-        if listening and event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(duration)
-
     split_keys(jax.random.key(0), 70_000)  # numbers that no other test has
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
+    with compiled() as programs:
         taken(np.array([3, 7]), split_keys(jax.random.key(0), 80_000))
-        same = len(compiled)
+        same = len(programs)
         split_keys(jax.random.key(0), 140_000)
-    finally:
-        listening.clear()
     assert same == 0
-    assert len(compiled) > 0  # the count can rise
+    assert len(programs) > 0  # the count can rise

@@ -21,6 +21,7 @@ from bgmm.engines.optimise.objective import Objective
 from bgmm.engines.optimise.starts import first_guesses
 from tests.engines.test_em import restarts, standard_target, total_log_likelihood
 from tests.mixtures import random_mixture, sample
+from tests.programs import compiled
 
 
 @jax.jit
@@ -161,24 +162,15 @@ def test_tight_components_far_apart_are_fitted_in_single_precision_too(rng):
 
 
 def test_other_data_of_similar_size_and_other_limits_compile_nothing(rng):
-    compiled, listening = [], [True]
-
-    def note(event: str, duration: float, **_) -> None:
-        if listening and event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(duration)
-
     x = sample(rng, random_mixture(rng, 2, 2), 1000)[0]
     bgmm.fit(models.finite(2), x[:390], engine="em", seed=0)
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
+    with compiled() as programs:
         bgmm.fit(models.finite(2), x, engine="em", seed=1)  # both fill 1280 places
         bgmm.fit(models.finite(2), x, engine=bgmm.EM(tolerance=1e-6, max_steps=300), seed=1)
-        same = len(compiled)
+        same = len(programs)
         bgmm.fit(models.finite(2), np.concatenate([x, x]), engine="em", seed=1)
-    finally:
-        listening.clear()
     assert same == 0
-    assert len(compiled) > 0  # the count can rise: twice the rows are another program
+    assert len(programs) > 0  # the count can rise: twice the rows are another program
 
 
 def test_minimise_finds_what_scipy_finds_and_a_batch_what_each_alone_does(rng):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import bgmm
-from bgmm import models
+from bgmm import assembly, models
 from bgmm.posterior.diagnose import verdicts
 from bgmm.prior import declared_prior
 from tests.mixtures import Parameters, random_mixture, sample
@@ -58,6 +60,18 @@ def test_summary_of_em_has_estimates_and_no_intervals(faithful):
     assert "estimate" in text
     assert "r_hat" not in text
     assert text.endswith("EM converged.")
+
+
+def test_a_model_in_short_has_what_is_not_at_its_default_arrays_among_it():
+    @dataclass(frozen=True, eq=False)
+    class Own:
+        centres: np.ndarray
+        scale: float = 2.0
+
+    assert assembly._in_short(Own(np.array([1.0, 2.0]))) == "Own(centres=array([1., 2.]))"
+    assert assembly._in_short(models.finite(3, floor=0.02)) == (
+        "Mixture(weights=Dirichlet(n_components=3), components=Gaussian(floor=0.02))"
+    )
 
 
 @pytest.mark.parametrize(("spread", "word"), [(0.1, "nearly alike"), (0.6, "related"), (3.0, "unrelated")])
