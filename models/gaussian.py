@@ -56,5 +56,9 @@ class Gaussian(ScaledFamily):
         SR = scales[:, :, None] * R.reshape(n, d, d)
         return self.components(means, jax.vmap(lambda SR: SR @ SR.T)(SR), about)
 
+    def _sites_of_covariance(self, covariance):
+        scales, L = jnp.sqrt(jnp.diagonal(covariance)), jnp.linalg.cholesky(covariance)
+        return {"scales": scales} | ({"correlation_tril": L / scales[:, None]} if scales.size > 1 else {})
+
     def _floor(self, about):
         return jnp.diag(jnp.square(self.resolution(about)))

@@ -109,6 +109,12 @@ class Hierarchical(NormalFamily):
             log_jacobian += of_correlations
         return sites, log_jacobian
 
+    def sites_near(
+        self, mean: Float[Array, " d"], covariance: Float[Array, "*c"], shared: dict[str, Array]
+    ) -> dict[str, Array]:
+        """The sites of a component of this mean and covariance, without the floor."""
+        return self.from_centred_form({"means": mean, "factor": jnp.linalg.cholesky(covariance)}, shared)[0]
+
     def _floor(self, about):
         return jnp.diag(jnp.square(self.resolution(about)))
 

@@ -109,3 +109,12 @@ class ScaledFamily(NormalFamily):
         """The site ``scales``, S without the floor; a first axis of length one where they are tied."""
         scales = numpyro.sample("scales", self.scale_prior(*(() if self.tied else (k,)), *shape))
         return scales[None] if self.tied else scales
+
+    def sites_near(
+        self, mean: Float[Array, " d"], covariance: Float[Array, "*c"], shared: dict[str, Array]
+    ) -> dict[str, Array]:
+        """The sites of a component of this mean and covariance, without the floor."""
+        return {"means": mean} | ({} if self.tied else self._sites_of_covariance(covariance))
+
+    def _sites_of_covariance(self, covariance: Float[Array, "*c"]) -> dict[str, Array]:
+        return {"scales": jnp.sqrt(covariance)}

@@ -65,6 +65,19 @@ class Recentred(Protocol):
 
 
 @runtime_checkable
+class Placed(Protocol):
+    """A family that says where a component of a given mean and covariance has its sites, about: there, searches begin."""
+
+    def sites_near(
+        self, mean: Float[Array, " d"], covariance: Float[Array, "*c"], shared: dict[str, Array]
+    ) -> dict[str, Array]:
+        """The sites of one component, without the axis of components, given the shared sites; floors may be ignored.
+
+        :param covariance: in the shape of the family's structure.
+        """
+
+
+@runtime_checkable
 class Sharing(Protocol):
     """A family that learns how much the shapes of its components have in common, as the shared site ``shape_spread``."""
 

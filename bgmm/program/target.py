@@ -36,7 +36,7 @@ from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians, Linear, converted
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
-from bgmm.program.family import About, ClosedForm, DeclaredMixture, Recentred
+from bgmm.program.family import About, ClosedForm, DeclaredMixture, Placed, Recentred
 from bgmm.program.trace import DrawFree, Hold, Layout, one_program, size, unpack
 from bgmm.program.weights_prior import WeightsPrior, concentration_prior
 
@@ -247,18 +247,32 @@ class Target:
     @_traced_once
     def at_centred_form(self, form: dict[str, Array], h: Float[Array, " h"]) -> Restated:
         """The component of this form under h."""
-        assert self.model is not None
         assert self.recentred is not None
         shared = self._shared(h)
         sites, log_jacobian = self.recentred.from_centred_form(form, shared)
+        log_prior, z = self._component_of(sites, shared)
+        return Restated(log_prior + log_jacobian, z)
+
+    @_traced_once
+    def component_near(
+        self, mean: Float[Array, " d"], covariance: Float[Array, "*c"], h: Float[Array, " h"]
+    ) -> Float[Array, " q"] | None:
+        """z of about the component of this mean and covariance, in the rows' units; None where the family does not say."""
+        family = None if self.model is None else self.model.components
+        if not isinstance(family, Placed) or self.scaling is not None:
+            return None
+        shared = self._shared(h)
+        return self._component_of(family.sites_near(mean, covariance, shared), shared)[1]
+
+    def _component_of(self, sites: dict[str, Array], shared: dict[str, Array]) -> tuple[Float[Array, ""], Float[Array, " q"]]:
+        """log p(sites | shared) of one component, and its unconstrained parameters."""
+        assert self.model is not None
         found = DrawFree({})
-        values = shared | {name: value[None] for name, value in sites.items()}
-        held = numpyro.handlers.substitute(data=values)
+        held = numpyro.handlers.substitute(data=shared | {name: value[None] for name, value in sites.items()})
         with one_program, numpyro.handlers.trace() as trace, found, numpyro.handlers.seed(rng_seed=0), held:
             self.model.components.declare(1, self.about)
         log_prior = sum((trace[name]["fn"].log_prob(trace[name]["value"]).sum() for name in sites), jnp.zeros(()))
-        z = jnp.concatenate([found.values[name].reshape(-1) for name, _ in self.component_sites])
-        return Restated(log_prior + log_jacobian, z)
+        return log_prior, jnp.concatenate([found.values[name].reshape(-1) for name, _ in self.component_sites])
 
     def _shared(self, h: Float[Array, " h"]) -> dict[str, Array]:
         """The shared sites, constrained."""

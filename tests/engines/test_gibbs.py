@@ -119,12 +119,13 @@ def functionals(target: Target, state: State, x) -> jax.Array:
 def arbitrary_landmarks(target) -> jumps.Landmarks:
     """Some for each number of clusters: whatever they are, jumps leave the posterior as it is."""
     empty, rng = jumps.none(target.rows.n_places, target.n_components), np.random.default_rng(5)
-    size, n_places, n = empty.log_r.shape
-    m = np.arange(n) % size + 1
-    r = np.where(np.arange(size)[:, None] < m, rng.gamma(0.5, size=(n_places, size, n)), 0.0)
-    of_each = zip(np.moveaxis(r / r.sum(1, keepdims=True), 2, 0), m, strict=True)
-    log_r = [jumps.log_responsibilities(jnp.asarray(one), jnp.array(m), jnp.array(n_places)) for one, m in of_each]
-    return jumps.Landmarks(jnp.stack(log_r, axis=2).swapaxes(0, 1), jnp.asarray(m), jnp.full(n, -np.log(n)))
+    size, _, n_places, n = empty.log_r.shape
+    log_r = np.zeros(empty.log_r.shape)
+    for m in range(1, size + 1):
+        r = np.pad(rng.dirichlet(np.full(m, 0.5), size=(n, n_places)), ((0, 0), (0, 0), (0, size - m)))
+        of_each = [jumps.log_responsibilities(jnp.asarray(one), jnp.array(m), jnp.array(n_places)) for one in r]
+        log_r[m - 1] = np.transpose(of_each)
+    return jumps.Landmarks(jnp.asarray(log_r), jnp.full((size, n), -np.log(size * n)))
 
 
 @pytest.fixture(

@@ -93,7 +93,7 @@ def as_labelled(original):
 
 def uniform(landmarks, c, assignments, m):
     """Probabilities as if all partitions were proposed alike."""
-    return jnp.where(landmarks.n_clusters == m, 0.0, -jnp.inf).max()
+    return jnp.where(m <= len(landmarks.log_probability), 0.0, -jnp.inf)
 
 
 @pytest.mark.slow
@@ -137,7 +137,10 @@ def test_probabilities_of_all_partitions_sum_to_that_of_leaving_no_cluster_witho
         jumps.log_responsibilities(jnp.asarray(one), jnp.array(m), jnp.array(n)) for one, m in zip(r, clusters, strict=True)
     ]
     rho = np.array([0.3, 0.7])
-    landmarks = jumps.Landmarks(jnp.stack(log_r, axis=2).swapaxes(0, 1), jnp.asarray(clusters), jnp.log(jnp.asarray(rho)))
+    table, log_rho = np.zeros((size, size, n, 1)), np.full((size, 1), -np.inf)
+    for one, m, probability in zip(log_r, clusters, rho, strict=True):
+        table[m - 1, :, :, 0], log_rho[m - 1] = one.T, np.log(probability)
+    landmarks = jumps.Landmarks(jnp.asarray(table), jnp.asarray(log_rho))
     log_q = jax.jit(lambda z, m: jumps.log_probability(landmarks, jnp.ones((1, n)), z[None], m))
     total = sum(np.exp(float(log_q(jnp.asarray(z), jnp.array(max(z) + 1)))) for z in partitions_of(n) if max(z) < size)
 

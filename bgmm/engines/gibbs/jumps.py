@@ -38,8 +38,8 @@ class Constants:
 
     largest: int = 8  # clusters of a landmark: a permanent takes 2^m m operations
     few: int = 4  # clusters, for which a shorter program computes the permanent
-    landmarks: int = 64
-    numbers: int = 4_000_000  # responsibilities of all landmarks together: of more rows there are fewer landmarks
+    landmarks: int = 64  # of each number of clusters
+    numbers: int = 8_000_000  # responsibilities of all landmarks together: of more rows there are fewer landmarks
     astray: float = 0.1  # rows, expected, that a proposal assigns at random, so that no partition is almost impossible
 
 
@@ -48,11 +48,10 @@ _NEVER = -1e30  # log probability of a component that a landmark lacks; finite, 
 
 
 class Landmarks(NamedTuple):
-    """Responsibilities of mixtures, padded to one number of components."""
+    """Responsibilities of mixtures, those of m clusters at place m - 1, padded to one number of components."""
 
-    log_r: Float[Array, "l places j"]
-    n_clusters: Int[Array, " j"]
-    log_probability: Float[Array, " j"]  # with which each is picked
+    log_r: Float[Array, "l l places j"]
+    log_probability: Float[Array, "l j"]  # with which each is picked
 
 
 class Assigned(NamedTuple):
@@ -66,8 +65,8 @@ class Assigned(NamedTuple):
 def none(n_places: int, m: int) -> Landmarks:
     """No landmarks, in the shape of those for so many places of rows and a model of ``m`` components."""
     size = min(CONSTANTS.largest, m)
-    j = int(np.clip(CONSTANTS.numbers // (size * n_places), 1, CONSTANTS.landmarks))
-    return Landmarks(jnp.full((size, n_places, j), _NEVER, float), jnp.zeros(j, int), jnp.full(j, -jnp.inf, float))
+    j = int(np.clip(CONSTANTS.numbers // (size**2 * n_places), 1, CONSTANTS.landmarks))
+    return Landmarks(jnp.full((size, size, n_places, j), _NEVER, float), jnp.full((size, j), -jnp.inf, float))
 
 
 def log_responsibilities(r: Float[Array, "places l"], m: Int[Array, ""], n_rows: Array) -> Float[Array, "places l"]:
@@ -88,7 +87,8 @@ def jump(
     """A partition by a landmark; the clusters that it shares with ``now`` keep their components, and are not touched."""
     key_landmark, key_rows = jax.random.split(key)
     c = fixed.rows.weights
-    new = assigned(fixed, x, landmarks, jax.random.categorical(key_landmark, landmarks.log_probability), key=key_rows)
+    picked = jax.random.categorical(key_landmark, landmarks.log_probability.reshape(-1))
+    new = assigned(fixed, x, landmarks, picked, key=key_rows)
     renamed, kept = named_as(now, new, c)
     counts, counts_now = renamed.statistics[:, 0], now.statistics[:, 0]
     first = jnp.cumsum(counts_now > 0) - 1  # names under which the clusters of now come first
@@ -114,11 +114,13 @@ def named_as(now: Partition, new: Assigned, c: Float[Array, "n_blocks b"]) -> tu
 
 
 def assigned(
-    fixed: Conditions, x: Float[Array, "n_blocks d b"], landmarks: Landmarks, j: Int[Array, ""], *, key: Array
+    fixed: Conditions, x: Float[Array, "n_blocks d b"], landmarks: Landmarks, picked: Int[Array, ""], *, key: Array
 ) -> Assigned:
-    """Every row assigned by landmark j."""
-    c, n_clusters, T = fixed.rows.weights, landmarks.n_clusters[j], one(fixed.reference.origin).statistics
-    below = jnp.cumsum(jnp.exp(landmarks.log_r[:, :, j]), axis=0)
+    """Every row assigned by a landmark, these being numbered along the rows of ``log_probability``."""
+    c, T = fixed.rows.weights, one(fixed.reference.origin).statistics
+    of_size, j = jnp.divmod(picked, landmarks.log_probability.shape[1])
+    n_clusters = of_size + 1
+    below = jnp.cumsum(jnp.exp(landmarks.log_r[of_size, :, :, j]), axis=0)
     assignments = kernel.draw_from(below, key=key).reshape(c.shape)
 
     def add(total, block):
@@ -137,16 +139,16 @@ def log_probability(
     landmarks: Landmarks, c: Float[Array, "n_blocks b"], assignments: Int[Array, "n_blocks b"], m: Int[Array, ""]
 ) -> Float[Array, ""]:
     """log q of a partition into the first m components; minus infinity where no landmark has as many."""
-    size, _, n = landmarks.log_r.shape
+    size, _, _, n = landmarks.log_r.shape
+    of_size = jnp.minimum(m, size) - 1
     cluster = jnp.where(c > 0, assignments, size).reshape(-1)  # sums of none are dropped
 
     def by_component(i, log_a):
-        return log_a.at[:, i].set(jax.ops.segment_sum(landmarks.log_r[i], cluster, num_segments=size))
+        return log_a.at[:, i].set(jax.ops.segment_sum(landmarks.log_r[of_size, i], cluster, num_segments=size))
 
-    log_a = jax.lax.fori_loop(0, jnp.minimum(m, size), by_component, jnp.zeros((size, size, n)))
+    log_a = jax.lax.fori_loop(0, of_size + 1, by_component, jnp.zeros((size, size, n)))
     log_permanent = by_first(m, CONSTANTS.few, size, lambda first: log_permanents(log_a[:first, :first], m))
-    log_q = jnp.where(m <= size, log_permanent, -jnp.inf)
-    return logsumexp(jnp.where(landmarks.n_clusters == m, landmarks.log_probability + log_q, -jnp.inf))
+    return jnp.where(m <= size, logsumexp(landmarks.log_probability[of_size] + log_permanent), -jnp.inf)
 
 
 def log_permanents(log_a: Float[Array, "l l j"], m: Int[Array, ""]) -> Float[Array, " j"]:

@@ -34,8 +34,9 @@ class Constants:
 
     rows: int = 1280  # among which modes are sought: a size to which few rows are padded anyway
     starts: int = 16  # visited mixtures from which modes are sought, too
-    of_modes: float = 0.25  # share of landmarks, at most
-    partitions: int = 8  # by each landmark, from which evidences are estimated
+    visited: int = 256  # mixtures that the chains visited, at most
+    states: int = 8  # under which evidences are estimated
+    partitions: int = 64  # under each of these
     least: float = 0.02  # probability with which a number of clusters is picked, about, at least
 
 
@@ -47,54 +48,56 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     key_few, key_seen, key_evidence = jax.random.split(key, 3)
     rng = numpy_generator(key_few)
     empty = none(target.rows.n_places, target.n_components)
-    size, _, n = empty.log_r.shape
+    size, n = empty.log_probability.shape
     n_clusters = np.asarray(recent.occupied).sum(1)
-    fitting = np.flatnonzero(n_clusters <= size)
-    if not len(fitting):
+    chosen = _of_each(np.where(n_clusters <= size, n_clusters, 0), n, rng)[: CONSTANTS.visited]
+    if not len(chosen):
         return empty
-    fitting = fitting[_varied(n_clusters[fitting], rng)]
-    visited = jax.tree.map(lambda a: np.resize(a[fitting], (n, *a.shape[1:])), recent)
+    visited = jax.tree.map(lambda a: np.resize(a[chosen], (CONSTANTS.visited, *a.shape[1:])), recent)
 
     likeliest = jax.tree.map(lambda a: a[np.argmax(recent.log_likelihood)], recent.state)
     few = replace(target, rows=subsample(target.rows, CONSTANTS.rows, rng=rng).on_one_device())
     seen = seen_under(few, prior, likeliest, key_seen)
-    eta, statistics = (np.array(a) for a in _of_records(seen, visited, size))
-    statistics[len(fitting) :] = 0.0
-    modes = partition_modes(seen, statistics[: CONSTANTS.starts])[: int(CONSTANTS.of_modes * n)]
-    n_visited = min(n - len(modes), len(fitting))
-    of_modes = slice(n_visited, n_visited + len(modes))
-    m = np.where(np.arange(n) < n_visited, visited.occupied.sum(1), 0)
-    if len(modes):
-        eta[of_modes] = _etas(seen, jnp.asarray(np.resize(modes, (n, *modes.shape[1:]))))[: len(modes)]
-    m[of_modes] = (modes[:, :, 0] > 0).sum(1)
-    log_r = _tables(target, jnp.asarray(eta), jnp.asarray(m))
-    landmarks = Landmarks(log_r, jnp.asarray(m), jnp.asarray(np.where(m > 0, -np.log((m > 0).sum()), -np.inf)))
-    return landmarks._replace(log_probability=_by_evidence(target, prior, visited.state, landmarks, key=key_evidence))
+    eta, statistics = (np.asarray(a) for a in _of_records(seen, visited, size))
+    modes = partition_modes(seen, statistics[: min(len(chosen), CONSTANTS.starts)])
+    found = np.concatenate([_etas(seen, modes), eta[: len(chosen)]])
+    n_found = np.concatenate([(modes[:, :, 0] > 0).sum(1), n_clusters[chosen]])
+    etas, exists = np.zeros((size, n, *eta.shape[1:])), np.zeros((size, n), bool)
+    for m in range(1, size + 1):
+        of_m = np.flatnonzero(n_found == m)[:n]
+        etas[m - 1, : len(of_m)], exists[m - 1, : len(of_m)] = found[of_m], True
+    landmarks = Landmarks(_tables(target, jnp.asarray(etas)), jnp.asarray(np.where(exists, -np.log(exists.sum()), -np.inf)))
+    return landmarks._replace(log_probability=_by_evidence(target, prior, visited.state, landmarks, rng, key=key_evidence))
 
 
-def _varied(m: Int[np.ndarray, " s"], rng: np.random.Generator) -> Int[np.ndarray, " s"]:
-    """All places in a random order, at the beginning of which a number that is found n times has a share that grows as sqrt(n).
+def _of_each(n_clusters: Int[np.ndarray, " s"], n: int, rng: np.random.Generator) -> Int[np.ndarray, " s"]:
+    """Places in a random order, at most n of each number of clusters from one on."""
+    order = rng.permutation(len(n_clusters))
+    rank = np.zeros(len(order), int)
+    for m in np.unique(n_clusters):
+        of_m = order[n_clusters[order] == m]
+        rank[of_m] = np.arange(len(of_m))
+    return order[(rank[order] < n) & (n_clusters[order] > 0)]
 
-    Rarer numbers of clusters need their landmarks too, and the more clusters, the more partitions there are.
-    """
-    p = 1 / np.sqrt(np.bincount(m))[m]
-    return rng.choice(len(m), len(m), replace=False, p=p / p.sum())
 
-
-def _by_evidence(target: Target, prior: PriorSummary, states: State, landmarks: Landmarks, *, key: Array) -> Float[Array, " j"]:
-    """Log probabilities of the landmarks: that of a number of clusters is its share of the evidence."""
-    m = np.asarray(landmarks.n_clusters)
-    share = np.zeros(m.max() + 1)
-    for i in range(CONSTANTS.partitions):
+def _by_evidence(
+    target: Target, prior: PriorSummary, states: State, landmarks: Landmarks, rng: np.random.Generator, *, key: Array
+) -> Float[Array, "l j"]:
+    """Log probabilities of the landmarks: those of a number of clusters have its share of the evidence, or the least."""
+    exists = np.isfinite(np.asarray(landmarks.log_probability))
+    some = np.flatnonzero(exists)
+    share = np.zeros(len(exists))
+    for i in range(CONSTANTS.states):
         key_seen, key_rows = jax.random.split(jax.random.fold_in(key, i))
         state = jax.tree.map(lambda a: a[i % len(a)], states)  # noqa: B023
-        log_w = np.asarray(_log_weights(seen_under(target, prior, state, key_seen), landmarks, key_rows))
-        log_w = np.where((m > 0) & ~np.isnan(log_w), log_w, -np.inf)
+        picked = rng.choice(some, CONSTANTS.partitions)
+        log_w = np.asarray(_log_weights(seen_under(target, prior, state, key_seen), landmarks, jnp.asarray(picked), key_rows))
+        log_w = np.where(np.isnan(log_w), -np.inf, log_w)
         if np.isfinite(log_w.max()):  # under each state the shares are those of its posterior
             w = np.exp(log_w - log_w.max())
-            share += np.bincount(m, w / w.sum())
-    p = np.maximum(share / max(share.sum(), 1.0), CONSTANTS.least) / np.maximum(np.bincount(m), 1)
-    return jnp.log(jnp.asarray(np.where(m > 0, p[m], 0.0) / p[m[m > 0]].sum()))
+            share += np.bincount(picked // exists.shape[1], w / w.sum(), len(share))
+    p = exists * np.maximum(share / max(share.sum(), 1.0), CONSTANTS.least)[:, None] / np.maximum(exists.sum(1), 1)[:, None]
+    return jnp.log(jnp.asarray(p / p.sum()))
 
 
 @partial(jax.jit, static_argnames="size")
@@ -111,14 +114,20 @@ def _of_records(seen: Seen, records: Record, size: int) -> tuple[Float[Array, "s
     return jax.lax.map(of_record, records)
 
 
+def _etas(seen: Seen, modes: Float[np.ndarray, "s l p"]) -> Float[np.ndarray, "s l p"]:
+    """Natural parameters of the components of modes, padded to a number that is always the same."""
+    padded = np.resize(modes, (CONSTANTS.visited, *modes.shape[1:]))
+    return np.asarray(_etas_of(seen, jnp.asarray(padded)))[: len(modes)]
+
+
 @jax.jit
-def _etas(seen: Seen, statistics: Float[Array, "j l p"]) -> Float[Array, "j l p"]:
+def _etas_of(seen: Seen, statistics: Float[Array, "j l p"]) -> Float[Array, "j l p"]:
     return jax.lax.map(lambda S: mixture_of(seen.fixed, S).eta, statistics)
 
 
 @jax.jit
-def _tables(target: Target, etas: Float[Array, "j l p"], n_clusters: Int[Array, " j"]) -> Float[Array, "l places j"]:
-    """Log responsibilities of the row in each place."""
+def _tables(target: Target, etas: Float[Array, "l j l p"]) -> Float[Array, "l l places j"]:
+    """Log responsibilities of the row in each place, by mixtures of 1 .. l clusters."""
     assert isinstance(target.rows, InMemory)
     assert target.structure is not None
     rows, (factor, _) = target.rows, target.structure
@@ -127,30 +136,29 @@ def _tables(target: Target, etas: Float[Array, "j l p"], n_clusters: Int[Array, 
         r = kernel.responsibilities(Linear(eta, None, None, factor), rows)
         return log_responsibilities(r, m, (rows.weights > 0).sum())
 
-    return jnp.transpose(jax.lax.map(lambda both: of_landmark(*both), (etas, n_clusters)))
+    def of_size(etas, m):
+        return jnp.transpose(jax.lax.map(lambda eta: of_landmark(eta, m), etas))
+
+    return jax.lax.map(lambda both: of_size(*both), (etas, 1 + jnp.arange(len(etas))))
 
 
 @jax.jit
-def _log_weights(seen: Seen, landmarks: Landmarks, key: Array) -> Float[Array, " j"]:
-    """log of p(C, z, rows) / q(C, z) of one partition with its parameters, by each landmark that there is."""
+def _log_weights(seen: Seen, landmarks: Landmarks, picked: Int[Array, " s"], key: Array) -> Float[Array, " s"]:
+    """log of p(C, z, rows) / q(C, z) of partitions with their parameters, one by each of the landmarks picked."""
     fixed, weights, alpha = seen.fixed, seen.fixed.target.weights_prior, jnp.exp(seen.state.log_alpha)
 
     def of_landmark(j, key):
         key_rows, key_z = jax.random.split(key)
+        new = assigned(fixed, seen.x, landmarks, j, key=key_rows)
+        counts = new.statistics[:, 0]
 
-        def log_weight():
-            new = assigned(fixed, seen.x, landmarks, j, key=key_rows)
-            counts = new.statistics[:, 0]
+        def of_component(k, total):
+            key = jax.random.fold_in(key_z, k)
+            _, log_w = annealed(fixed, new.statistics[k], fixed.prior.centre, jnp.array(False), key=key)
+            return total + log_evidence(log_w)
 
-            def of_component(k, total):
-                key = jax.random.fold_in(key_z, k)
-                _, log_w = annealed(fixed, new.statistics[k], fixed.prior.centre, jnp.array(False), key=key)
-                return total + log_evidence(log_w)
+        n_clusters = j // landmarks.log_probability.shape[1] + 1
+        log_g = jax.lax.fori_loop(0, n_clusters, of_component, jnp.zeros(()))
+        return logsumexp(log_joint(weights, counts, alpha)) + log_g - new.log_q
 
-            log_g = jax.lax.fori_loop(0, landmarks.n_clusters[j], of_component, jnp.zeros(()))
-            return logsumexp(log_joint(weights, counts, alpha)) + log_g - new.log_q
-
-        return jax.lax.cond(landmarks.log_probability[j] > -jnp.inf, log_weight, lambda: jnp.array(-jnp.inf))
-
-    n = len(landmarks.n_clusters)
-    return jax.lax.map(lambda both: of_landmark(*both), (jnp.arange(n), jax.random.split(key, n)))
+    return jax.lax.map(lambda both: of_landmark(*both), (picked, jax.random.split(key, len(picked))))

@@ -1,7 +1,8 @@
 """Proposals for a component from the statistics of its rows alone: a normal about the mode of p(z | S, h).
 
 Its precision is the Fisher information of the rows, n J'J in whitened coordinates, and the prior's 1 / sd^2. It is a function
-of S and h alone, so that its density can be computed for any z.
+of S and h alone, so that its density can be computed for any z. The search begins where the family places the rows' moments, or
+at the prior's median.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from jaxtyping import Array, Float
 
 from bgmm.core import hmc
 from bgmm.core.factor import LOG_2PI
-from bgmm.engines.gibbs.reference import Conditions, component, jacobian, log_density, shrunk
+from bgmm.engines.gibbs.reference import Conditions, component, jacobian, log_density, one, shrunk
 
 
 @dataclass(frozen=True)
 class Constants:
     """Constants of the search for the mode."""
 
-    moment_steps: int = 12  # at most, towards the rows' mean and covariance, which may be far from the prior's median
+    moment_steps: int = 12  # at most, towards the rows' mean and covariance, where the first place is far from them
     near: float = 3.0  # squared length of the step that is the last of these, in standard deviations of the normal
     scoring_steps: int = 3  # of Fisher scoring towards the mode, with the information where the others ended
     shorter: float = 0.4  # the next step, where one led downwards
@@ -69,20 +70,29 @@ def laplace_proposal(fixed: Conditions, statistics: Float[Array, " p"]) -> Norma
         longest = jnp.max(jnp.abs(dz) / prior.sd)
         return dz * (CONSTANTS.longest / jnp.maximum(longest, CONSTANTS.longest))
 
-    def to_moments(carry):
-        i, z, J, _ = carry
+    def step_at(z, J):
+        """M, the step of scoring from z, and its squared length in standard deviations of the normal."""
+        M = precision_root(J)
         slope = n * J.T @ of_rows.whitened(component(target, z, h))[0] - precision * (z - prior.centre)
-        dz = cho_solve((precision_root(J), True), slope)
+        dz = cho_solve((M, True), slope)
+        return M, dz, slope @ dz
+
+    def to_moments(carry):
+        i, z, _, dz, _ = carry
         z = jnp.where(jnp.isfinite(dz).all(), z + bounded(dz), z)
-        return i + 1, z, jacobian(target, z, h), slope @ dz
+        return i + 1, z, *step_at(z, jacobian(target, z, h))
 
     def is_far(carry):
-        i, _, _, squared_length = carry
+        i, *_, squared_length = carry
         return (i < CONSTANTS.moment_steps) & (squared_length > CONSTANTS.near)
 
-    median = (0, prior.centre, fixed.reference.jacobian, jnp.array(jnp.inf))
-    _, z, J, _ = jax.lax.while_loop(is_far, to_moments, median)
-    M = precision_root(J)
+    near = target.component_near(of_rows.means[0], one(of_rows).covariance(), h)
+    if near is None:
+        first, J = prior.centre, fixed.reference.jacobian
+    else:
+        first = jnp.where(jnp.isfinite(near).all(), near, prior.centre)
+        J = jacobian(target, first, h)
+    _, z, M, _, _ = jax.lax.while_loop(is_far, to_moments, (0, first, *step_at(first, J)))
     value_and_slope = jax.value_and_grad(lambda z: log_density(fixed, z, statistics))
 
     def to_mode(_, now):
