@@ -30,6 +30,7 @@ class Verdict(NamedTuple):
 
     failure: str | None  # one sentence: what is wrong, how bad it is, what to do
     sentences: list[str]  # all that there is to say, for a summary
+    passed: bool  # whether nothing failed and no draw diverged
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
@@ -53,7 +54,7 @@ def verdict_entry(tree: xr.DataTree, verdict: Verdict) -> dict:
     """What ``about`` of a tree remembers of its verdict: the numbers of chains and draws that it is of, and the sentences."""
     stopped = about(tree).get("stopped")
     sentences = verdict.sentences + ([] if stopped is None else [stopped])
-    return {"shape": list(_shape(tree)), "passed": verdict.failure is None, "sentences": sentences}
+    return {"shape": list(_shape(tree)), "passed": verdict.passed, "sentences": sentences}
 
 
 def chains_verdict(tree: xr.DataTree) -> Verdict:
@@ -64,7 +65,9 @@ def chains_verdict(tree: xr.DataTree) -> Verdict:
     more = [f"{diverged} draw{'s' * (diverged > 1)} diverged: the sampler could not explore all of the posterior."] * (
         diverged > 0
     )
-    return Verdict(sentence if failure else None, [f"{sentence[0].upper()}{sentence[1:]}.", *more])
+    return Verdict(
+        sentence if failure else None, [f"{sentence[0].upper()}{sentence[1:]}.", *more], not failure and not diverged
+    )
 
 
 def _judged(tree: xr.DataTree) -> tuple[bool, str]:

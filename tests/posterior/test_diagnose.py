@@ -93,3 +93,6 @@ def test_divergences_are_told_beside_the_verdict(chains):
     diverging[1, 3] = True
     verdict = chains_verdict(with_groups(chains, {"sample_stats": stats.assign(diverging=diverging)}))
     assert verdict.sentences[1].startswith("1 draw diverged")
+    assert verdict.failure is None
+    assert not verdict.passed
+    assert chains_verdict(chains).passed

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -36,8 +37,8 @@ from bgmm.engines.gibbs.reference import Conditions, one, shrunk
 class Constants:
     """Constants of the acceptance."""
 
-    at_once: int = 4  # touched clusters treated side by side, at most: small arrays cost little more than single numbers
-    numbers: int = 64  # parameters of those together: of 20 and more, each takes as long beside others as alone
+    at_once: int = 8  # clusters treated side by side, at most: small arrays cost little more than single numbers
+    numbers: int = 16  # parameters of those together: of more, each takes as long beside others as alone
     leeway: tuple[float, float] = (8.0, 0.5)  # nats, and more for each feature: guesses erred by 1 in 2-D, by 12 in 10-D
 
 
@@ -82,40 +83,37 @@ def decided(fixed: Conditions, now: Partition, proposal: Proposal, *, key: Array
     key_screen, key_z, key_accept = jax.random.split(key, 3)
     m, q = now.z.shape
     at_once = int(np.clip(CONSTANTS.numbers // q, 1, CONSTANTS.at_once))
-    n = proposal.touched.sum()
-    touched_first = jnp.pad(jnp.argsort(~proposal.touched, stable=True), (0, -m % at_once), constant_values=m)
+    statistics = jnp.stack([now.statistics, proposal.statistics], axis=1).reshape(2 * m, -1)  # of clusters before and after
+    exist = (statistics[:, 0] > 0) & jnp.repeat(proposal.touched, 2)
+    order = jnp.pad(jnp.argsort(~exist, stable=True), (0, -2 * m % at_once), constant_values=2 * m)
+    n = exist.sum()
     n_times = (n + at_once - 1) // at_once
 
     def some(i):
-        """Touched components, their statistics before and after, and the signs of these in the ratio."""
-        places = jax.lax.dynamic_slice_in_dim(touched_first, i * at_once, at_once)
-        places = jnp.where(i * at_once + jnp.arange(at_once) < n, places, m)  # no component has the number m
-        statistics = jnp.stack([now.statistics[places], proposal.statistics[places]], axis=1)
-        exist = (statistics[:, :, 0] > 0) & (places < m)[:, None]
-        return places, statistics, jnp.array([-1.0, 1.0]) * exist
+        """Places of clusters, their components, whether these are new, and their statistics and signs in the ratio."""
+        places = jax.lax.dynamic_slice_in_dim(order, i * at_once, at_once)
+        is_new = places % 2 == 1
+        sign = jnp.where(i * at_once + jnp.arange(at_once) < n, jnp.where(is_new, 1.0, -1.0), 0.0)
+        return places // 2, is_new, statistics[places], sign
 
     def guess(i, total):
-        _, statistics, sign = some(i)
-        guesses = jax.vmap(jax.vmap(lambda s: log_evidence_guess(fixed, s)))(statistics)
+        _, _, S, sign = some(i)
+        guesses = jax.vmap(partial(log_evidence_guess, fixed))(S)
         return total + jnp.where(sign != 0, sign * guesses, 0.0).sum()
 
-    def before_and_after(statistics: Float[Array, "2 p"], current: Float[Array, " q"], key: Array):
-        """The new parameters, and log g of both clusters."""
-        key_draws, key_chosen = jax.random.split(key)
-        exists, keys = jnp.array([True, False]), jax.random.split(key_draws)
-
-        def ends(statistics, exists, key):
-            return annealed(fixed, statistics, current, exists, key=key)
-
-        z, log_w = jax.vmap(ends)(statistics, exists, keys)
-        return z[1, jax.random.categorical(key_chosen, log_w[1])], log_evidence(log_w)
+    def new_parameters(S: Float[Array, " p"], current: Float[Array, " q"], is_new: Bool[Array, ""], key: Array):
+        """New parameters of a cluster, and its log g."""
+        key_paths, key_chosen = jax.random.split(key)
+        z, log_w = annealed(fixed, S, current, ~is_new, key=key_paths)
+        return z[jax.random.categorical(key_chosen, log_w)], log_evidence(log_w)
 
     def draw(i, carry):
         z, total = carry
-        places, statistics, sign = some(i)
+        components, is_new, S, sign = some(i)
         keys = jax.random.split(jax.random.fold_in(key_z, i), at_once)
-        chosen, log_g = jax.vmap(before_and_after)(statistics, now.z[places], keys)
-        return z.at[places].set(chosen, mode="drop"), total + jnp.where(sign != 0, sign * log_g, 0.0).sum()
+        chosen, log_g = jax.vmap(new_parameters)(S, now.z[components], is_new, keys)
+        z = z.at[jnp.where(is_new & (sign != 0), components, m)].set(chosen, mode="drop")  # no component has the number m
+        return z, total + jnp.where(sign != 0, sign * log_g, 0.0).sum()
 
     possible = proposal.log_ratio > -jnp.inf
     guessed = jax.lax.fori_loop(0, jnp.where(possible, n_times, 0), guess, proposal.log_ratio)
