@@ -18,6 +18,7 @@ from bgmm.core.in_memory import in_memory
 from bgmm.engines.chains import after_warmup
 from bgmm.engines.gibbs import engine, jumps, modes
 from bgmm.engines.gibbs.engine import Chains, _advance, first_states
+from bgmm.engines.gibbs.landmarks import of_each
 from bgmm.engines.gibbs.modes import seen_under
 from bgmm.engines.gibbs.partitions import Partition
 from bgmm.engines.gibbs.reference import summarise_prior
@@ -168,6 +169,13 @@ def test_modes_of_each_number_of_clusters_are_found(rng, monkeypatch):
     assert counts[0] == [40, 40, 40]
     assert [one for one in counts if len(one) == 1] == [[120]]
     assert [40, 80] in counts
+
+
+def test_landmarks_of_a_common_number_leave_room_for_those_of_a_rare_one(rng):
+    n_clusters = np.array([0] * 5 + [3] * 40 + [4] * 2 + [7] * 9)
+    chosen = of_each(n_clusters, 4, rng)
+    assert len(set(chosen)) == len(chosen)
+    np.testing.assert_array_equal(np.bincount(n_clusters[chosen]), [0, 0, 0, 4, 2, 0, 0, 4])
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     empty = none(target.rows.n_places, target.n_components)
     size, n = empty.log_probability.shape
     n_clusters = np.asarray(recent.occupied).sum(1)
-    chosen = _of_each(np.where(n_clusters <= size, n_clusters, 0), n, rng)[: CONSTANTS.visited]
+    chosen = of_each(np.where(n_clusters <= size, n_clusters, 0), n, rng)[: CONSTANTS.visited]
     if not len(chosen):
         return empty
     visited = jax.tree.map(lambda a: np.resize(a[chosen], (CONSTANTS.visited, *a.shape[1:])), recent)
@@ -70,7 +70,7 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     return landmarks._replace(log_probability=_by_evidence(target, prior, visited.state, landmarks, rng, key=key_evidence))
 
 
-def _of_each(n_clusters: Int[np.ndarray, " s"], n: int, rng: np.random.Generator) -> Int[np.ndarray, " s"]:
+def of_each(n_clusters: Int[np.ndarray, " s"], n: int, rng: np.random.Generator) -> Int[np.ndarray, " s"]:
     """Places in a random order, at most n of each number of clusters from one on."""
     order = rng.permutation(len(n_clusters))
     rank = np.zeros(len(order), int)
