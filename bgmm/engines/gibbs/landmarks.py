@@ -70,7 +70,7 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     return landmarks._replace(log_probability=_by_evidence(target, prior, visited.state, landmarks, rng, key=key_evidence))
 
 
-def of_each(n_clusters: Int[np.ndarray, " s"], n: int, rng: np.random.Generator) -> Int[np.ndarray, " s"]:
+def of_each(n_clusters: Int[np.ndarray, " s"], n: int, rng: np.random.Generator) -> Int[np.ndarray, " c"]:
     """Places in a random order, at most n of each number of clusters from one on."""
     order = rng.permutation(len(n_clusters))
     rank = np.zeros(len(order), int)

@@ -90,7 +90,7 @@ def decided(fixed: Conditions, now: Partition, proposal: Proposal, *, key: Array
     n_times = (n + at_once - 1) // at_once
 
     def some(i):
-        """Places of clusters, their components, whether these are new, and their statistics and signs in the ratio."""
+        """The components of some clusters, whether these are new, their statistics, and their signs in the ratio."""
         places = jax.lax.dynamic_slice_in_dim(order, i * at_once, at_once)
         is_new = places % 2 == 1
         sign = jnp.where(i * at_once + jnp.arange(at_once) < n, jnp.where(is_new, 1.0, -1.0), 0.0)
