@@ -36,7 +36,7 @@ from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians, Linear, converted
 from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
-from bgmm.program.family import About, ClosedForm, DeclaredMixture, Placed, Recentred
+from bgmm.program.family import About, ClosedForm, DeclaredMixture, Family, Placed, Recentred
 from bgmm.program.trace import DrawFree, Hold, Layout, one_program, size, unpack
 from bgmm.program.weights_prior import WeightsPrior, concentration_prior
 
@@ -139,8 +139,7 @@ class Target:
     @property
     def closed_form(self) -> ClosedForm | None:
         """The family, where it has an M-step of maximum likelihood in closed form."""
-        family = None if self.model is None else self.model.components
-        return family if isinstance(family, ClosedForm) and self.structure is not None else None
+        return self._family if isinstance(self._family, ClosedForm) and self.structure is not None else None
 
     @property
     def about(self) -> About:
@@ -232,10 +231,13 @@ class Target:
         return Component(log_prior + log_jacobian, log_prior, in_units)
 
     @property
+    def _family(self) -> Family | None:
+        return None if self.model is None else self.model.components
+
+    @property
     def recentred(self) -> Recentred | None:
         """The family, where its components have a centred form."""
-        family = None if self.model is None else self.model.components
-        return family if isinstance(family, Recentred) else None
+        return self._family if isinstance(self._family, Recentred) else None
 
     @_traced_once
     def centred_form(self, z: Float[Array, " q"], h: Float[Array, " h"]) -> dict[str, Array]:
@@ -258,11 +260,10 @@ class Target:
         self, mean: Float[Array, " d"], covariance: Float[Array, "*c"], h: Float[Array, " h"]
     ) -> Float[Array, " q"] | None:
         """z of about the component of this mean and covariance, in the rows' units; None where the family does not say."""
-        family = None if self.model is None else self.model.components
-        if not isinstance(family, Placed) or self.scaling is not None:
+        if not isinstance(self._family, Placed) or self.scaling is not None:
             return None
         shared = self._shared(h)
-        return self._component_of(family.sites_near(mean, covariance, shared), shared)[1]
+        return self._component_of(self._family.sites_near(mean, covariance, shared), shared)[1]
 
     def _component_of(self, sites: dict[str, Array], shared: dict[str, Array]) -> tuple[Float[Array, ""], Float[Array, " q"]]:
         """log p(sites | shared) of one component, and its unconstrained parameters."""

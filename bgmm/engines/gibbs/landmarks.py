@@ -50,10 +50,11 @@ def find_landmarks(target: Target, prior: PriorSummary, recent: Record, *, key: 
     empty = none(target.rows.n_places, target.n_components)
     size, n = empty.log_probability.shape
     n_clusters = np.asarray(recent.occupied).sum(1)
-    chosen = of_each(np.where(n_clusters <= size, n_clusters, 0), n, rng)[: CONSTANTS.visited]
+    n_visited = min(CONSTANTS.visited, size * n)
+    chosen = of_each(np.where(n_clusters <= size, n_clusters, 0), n, rng)[:n_visited]
     if not len(chosen):
         return empty
-    visited = jax.tree.map(lambda a: np.resize(a[chosen], (CONSTANTS.visited, *a.shape[1:])), recent)
+    visited = jax.tree.map(lambda a: np.resize(a[chosen], (n_visited, *a.shape[1:])), recent)
 
     likeliest = jax.tree.map(lambda a: a[np.argmax(recent.log_likelihood)], recent.state)
     few = replace(target, rows=subsample(target.rows, CONSTANTS.rows, rng=rng).on_one_device())
@@ -96,7 +97,8 @@ def _by_evidence(
         if np.isfinite(log_w.max()):  # under each state the shares are those of its posterior
             w = np.exp(log_w - log_w.max())
             share += np.bincount(picked // exists.shape[1], w / w.sum(), len(share))
-    p = exists * np.maximum(share / max(share.sum(), 1.0), CONSTANTS.least)[:, None] / np.maximum(exists.sum(1), 1)[:, None]
+    of_one = np.maximum(share / max(share.sum(), 1.0), CONSTANTS.least) / np.maximum(exists.sum(1), 1)
+    p = np.where(exists, of_one[:, None], 0.0)
     return jnp.log(jnp.asarray(p / p.sum()))
 
 
