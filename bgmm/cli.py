@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from bgmm.core.options import advice
 from bgmm.engines.catalogue import ENGINES
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # how a file begins that bgmm.save wrote
@@ -208,7 +209,12 @@ def _sentence(error: Exception) -> str:
         for old, new in ((". Did", "; did"), (": Value error,", ":"), (": Input", ": it")):
             message = message.replace(old, new)
         context = getattr(error, "ctx", None)
-        return f"{message[:1].lower()}{message[1:]}; see '{context.command_path if context else 'bgmm'} --help'"
+        command = context.command_path if context else "bgmm"
+        if context and (option := getattr(error, "option_name", "")).startswith("--"):
+            options = [one.name for one in context.command.params if one.param_type_name == "option"]
+            if meant := advice(option.lstrip("-").replace("-", "_"), options):
+                return f"no such option: {option}; {meant}"
+        return f"{message[:1].lower()}{message[1:]}; see '{command} --help'"
     return str(error)
 
 

@@ -145,6 +145,18 @@ def named_options[T: Callable[..., Any]](
     return decorated
 
 
+def advice(name: str, names: list[str]) -> str | None:
+    """What a command line, whose options are ``names``, says of an option that it lacks: which one is meant, or what to write in
+    Python; None where the name means nothing here.
+    """
+    for one in (name, *_NAME_HERE.get(name, ())):
+        if one in names:
+            return f"did you mean --{one.replace('_', '-')}?"
+        if one in _PLACES:
+            return f"in Python, {_PLACES[one]}"
+    return None
+
+
 def _keywords(function: Callable[..., Any]) -> list[str]:
     """Names of what a function or a class takes by keyword."""
     taken = inspect.signature(function).parameters.values()
