@@ -102,6 +102,19 @@ def test_pipes_and_progress_false_are_silent_and_progress_true_is_not(x):
         fit("em", x, progress="bar")
 
 
+def test_a_bar_goes_on_after_a_stage_without_one():
+    with screen() as shown, progress.shown(), progress.stage("chains", total=10, unit="draws"):
+        progress.advance(2)
+        progress.advance(3)
+        wait_for(shown, "50%")
+        with progress.stage("look"):
+            wait_for(shown, "chains: look")
+        n_before = len(shown.lines())
+        progress.advance(1)
+        wait_for(shown, "60%")
+    assert not [line for line in shown.lines()[n_before:] if " 0%" in line]
+
+
 def test_what_takes_less_than_a_second_shows_nothing(monkeypatch):
     monkeypatch.setattr(progress, "_PATIENCE", 30.0)
     with screen() as shown, progress.shown(), progress.stage("quick"):

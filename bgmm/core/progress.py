@@ -89,7 +89,8 @@ class _Line:
         bar.unit = f" {now.unit}" if now.unit else ""
         if begun and bar.total != now.total:
             bar.reset(now.total)  # which tells the widget of a notebook how long the bar is
-        bar.total, bar.n, bar.initial = now.total if begun else None, now.done, now.at_first or 0
+        if begun:  # a stage without a bar keeps the total: the bar after it is the same, and need not begin anew
+            bar.n, bar.initial = now.done, now.at_first or 0
         bar.start_t = bar.last_print_t = now.began
         bar.refresh()  # the first time with a delay, by which tqdm displays the widget of a notebook
         bar.delay = 0  # else tqdm takes the line for one that was never drawn, and does not erase it
