@@ -146,8 +146,9 @@ def named_options[T: Callable[..., Any]](
 
 
 def advice(name: str, names: list[str]) -> str | None:
-    """What a command line, whose options are ``names``, says of an option that it lacks: which one is meant, or what to write in
-    Python; None where the name means nothing here.
+    """What a command line with the options ``names`` says of one that it lacks: which is meant, or what to write in Python.
+
+    None where the name means nothing here.
     """
     for one in (name, *_NAME_HERE.get(name, ())):
         if one in names:

@@ -17,6 +17,8 @@ from numpyro.distributions import Distribution, LKJCholesky, constraints
 from numpyro.distributions.transforms import CorrCholeskyTransform
 from numpyro.distributions.util import signed_stick_breaking_tril
 
+_LARGE = 32.0  # b, beyond which four terms of an expansion have all digits
+
 
 def _student_t(nu: Float[Array, "..."], *, key: Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
     """T / sqrt(nu) = sqrt(U^(-2 / nu) - 1) cos(2 pi V) for independent uniforms U and V (Bailey 1994)."""
@@ -71,10 +73,23 @@ class LKJDeviations(Distribution):
 
     def log_prob(self, value: Float[Array, "... r"], intermediates=None) -> Float[Array, "..."]:
         """Log density of u."""
-        b, x = self._b, jnp.abs(self.scale * value)
-        log_sech = jnp.log(2.0) - x - jnp.log1p(jnp.exp(-2 * x))
-        log_constant = (2 * b - 1) * jnp.log(2.0) + 2 * gammaln(b) - gammaln(2 * b)
-        return (2 * b * log_sech - log_constant + jnp.log(self.scale)).sum(-1)
+        b = self._b
+        log_constant = 0.5 * jnp.log(jnp.pi) - _log_gamma_step(b)  # by Legendre's duplication formula
+        return (-2 * b * _log_cosh(self.scale * value) - log_constant + jnp.log(self.scale)).sum(-1)
+
+
+def _log_cosh(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log cosh x, with all digits near zero, where log 2 - |x| and the rest nearly cancel."""
+    near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.clip(x, -1.0, 1.0) / 2)))
+    return jnp.where(jnp.abs(x) < 1, near, jnp.abs(x) + jnp.log1p(jnp.exp(-2 * jnp.abs(x))) - jnp.log(2.0))
+
+
+def _log_gamma_step(b: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log [Gamma(b + 1/2) / Gamma(b)]; where b is large by its expansion, since the logs grow like b and nearly cancel."""
+    large = jnp.maximum(b, _LARGE)
+    expansion = 0.5 * jnp.log(large) - 1 / (8 * large) + 1 / (192 * large**3) - 1 / (640 * large**5)
+    small = jnp.minimum(b, _LARGE)
+    return jnp.where(b > _LARGE, expansion, gammaln(small + 0.5) - gammaln(small))
 
 
 def correlation_tril(u: Float[Array, "*k r"], scale: Float[Array, ""]) -> Float[Array, "*k d d"]:

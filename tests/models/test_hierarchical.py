@@ -114,6 +114,23 @@ def test_what_is_shared_is_no_free_parameter_of_the_mixture():
     assert target_of(3).n_parameters == target_of(3, models.Gaussian()).n_parameters
 
 
+@pytest.mark.parametrize("b", [2.0, 0.3, 0.09, 0.01, 1e-4, 1e-7, 1e-10])
+def test_the_density_of_deviations_has_all_digits_however_small_the_spread(b):
+    """With (1 + r) / 2 ~ Beta(eta, eta), r the correlation of two features, u = artanh(r) / s; it is normal where b nears 0."""
+    eta, s = 1 + 1 / (4 * b**2), np.sqrt(2) * b / np.sqrt(1 + 4 * b**2)
+    u = jnp.array([-3.0, -0.4, 0.0, 1e-3, 1.2, 6.0])
+    found = np.asarray(LKJDeviations(2, eta, s).log_prob(u[:, None]))
+    exact = b > 1e-3
+    if exact:
+        r = np.tanh(s * u)
+        expected = stats.beta(eta, eta).logpdf((1 + r) / 2) + np.log(s * (1 - r**2) / 2)
+    else:  # the terms left out are about b^2 u^4
+        expected = stats.norm.logpdf(u)
+    assert_allclose(found, expected, rtol=0, atol=1e-8 if exact else 1e-8 + b**2 * 6.0**4)
+    curvature = jax.vmap(jax.hessian(lambda u: LKJDeviations(2, eta, s).log_prob(u)))(u[:, None])[:, 0, 0]
+    assert_allclose(curvature, -2 * eta * s**2 / np.cosh(s * u) ** 2, rtol=1e-8)
+
+
 @pytest.mark.parametrize("name", ["spread", "log_spread_sd", "lkj", "mean_scale", "log_scale_sd"])
 def test_hyperparameters_are_checked(name):
     with pytest.raises(ValueError, match=f"{name} must be above 0"):
