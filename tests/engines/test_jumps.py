@@ -37,22 +37,27 @@ def target():
     return make_target(model, x[:1], rows=in_memory(x)[0], scaling=None, recording_step=np.zeros(1))
 
 
+def first(target) -> Chains:
+    """Chains before warm-up."""
+    prior = summarise_prior(target, key=jax.random.key(0))
+    states = first_states(target, prior, CHAINS, key=jax.random.key(1))
+    return Chains(target, prior, bgmm.Gibbs(sweeps_per_draw=1, split_merge=1), states, key=jax.random.key(2))
+
+
 @pytest.fixture(scope="module")
 def chains(target):
     """Chains after a warm-up in which they found landmarks."""
-    prior = summarise_prior(target, key=jax.random.key(0))
-    states = first_states(target, prior, CHAINS, key=jax.random.key(1))
-    chains = Chains(target, prior, bgmm.Gibbs(sweeps_per_draw=1, split_merge=1), states, key=jax.random.key(2))
+    chains = first(target)
     for _ in chains.draw(400, 0):
         pass
     assert np.isfinite(chains._landmarks.log_probability).sum() > 8
     return chains
 
 
-def functionals(chains: Chains, n: int, *, n_jumps: int, n_tries: int) -> np.ndarray:
+def functionals(chains: Chains, n: int, *, n_jumps: int, n_tries: int, n_warmup: int = 0) -> np.ndarray:
     """Quantities that no naming of the components changes: (chain, draw, 7)."""
     chains._n_jumps, chains._n_tries = n_jumps, n_tries
-    (record,) = after_warmup(chains.draw(0, n), 0, [n])
+    (record,) = after_warmup(chains.draw(n_warmup, n), n_warmup, [n])
     k_plus, w, mu = record.occupied.sum(-1), np.exp(record.state.log_w), record.state.z[..., 0]
     each = [
         k_plus == 1,
@@ -85,6 +90,13 @@ def test_jumps_leave_the_posterior_as_it_is(chains, expected):
     found = functionals(chains, 4000, n_jumps=2, n_tries=0)
     assert largest_z(found, expected) < 4.0  # of 7: over 4 with probability 5e-4
     assert found[..., 2].std() > 0.3  # else nothing was tested
+
+
+@pytest.mark.slow
+def test_landmarks_found_among_the_draws_leave_the_posterior_as_it_is(target, expected, monkeypatch):
+    monkeypatch.setattr(engine, "CONSTANTS", replace(engine.CONSTANTS, later=(50, 100, 200, 400, 800)))
+    found = functionals(first(target), 4000, n_jumps=2, n_tries=0, n_warmup=400)
+    assert largest_z(found, expected) < 4.0
 
 
 def as_labelled(original):
@@ -191,19 +203,19 @@ def test_a_fit_tells_of_its_jumps(rng):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("n_warmup", [3, 9, 24])
-def test_landmarks_are_fixed_before_the_draws_that_are_kept(target, n_warmup, monkeypatch):
+def test_landmarks_are_sought_in_warm_up_and_a_few_times_after_it_and_then_no_more(target, n_warmup, monkeypatch):
     def stays(target, prior, carried, key, inverse_temperatures, *given):
         return carried, jax.tree.map(lambda a: np.stack([a] * len(inverse_temperatures)), no_record(carried[0]))
 
     monkeypatch.setattr(engine, "_advance", stays)
-    prior = summarise_prior(target, key=jax.random.key(0))
-    states = first_states(target, prior, CHAINS, key=jax.random.key(1))
-    chains = Chains(target, prior, bgmm.Gibbs(sweeps_per_draw=1, split_merge=1), states, key=jax.random.key(2))
-    looks, chunks = [], chains.draw(n_warmup, 30)
-    monkeypatch.setattr(chains, "_look", lambda recent: looks.append(done))
-    for done, _ in enumerate(chunks):  # noqa: B007
+    chains = first(target)
+    looks, chunks = [], chains.draw(n_warmup, 40)
+    monkeypatch.setattr(chains, "_look", lambda recent: looks.append(5 * done))
+    monkeypatch.setattr(engine, "CONSTANTS", replace(engine.CONSTANTS, later=(10, 20)))
+    for done, _ in enumerate(chunks, start=1):  # noqa: B007
         pass
-    assert all(5 * (done + 1) <= n_warmup for done in looks)
+    assert sum(look <= n_warmup for look in looks) <= 2
+    assert [look for look in looks if look > n_warmup] == [5 * ((n_warmup + n) // 5) for n in (10, 20)]
 
 
 def test_clusters_that_both_partitions_have_keep_their_components():

@@ -39,8 +39,9 @@ class Constants:
     sweeps: int = 5  # for each draw
     tries: int = 1  # splits and merges in each sweep
     jumps: int = 1  # in each sweep
-    jumps_worth: float = 0.01  # share accepted in warm-up under which they are tried in one sweep of each draw alone
+    jumps_worth: float = 0.01  # share accepted since a look under which they are tried in one sweep of each draw alone
     looks: tuple[float, ...] = (0.75, 1.0)  # shares of warm-up after which landmarks for the jumps are sought
+    later: tuple[int, ...] = (250, 375, 560, 840, 1260)  # draws after which they are sought anew, and then no more
     chunk: int = 5  # draws between two updates of the progress bar
 
 
@@ -61,9 +62,9 @@ class Gibbs:
     :param stop_early: whether sampling ends after 250, 375, 560, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
     :param jumps: changes of the whole partition that are tried in each sweep: the rows are assigned anew by a mixture that the
-        chains visited in warm-up, or by one at a mode of some number of clusters (``gibbs.jumps``), so that chains pass at once
-        between numbers and modes that splits and merges hardly join. By default one; where warm-up accepted fewer than 1 %,
-        as in many dimensions, one in each draw.
+        chains visited before, or by one at a mode of some number of clusters (``gibbs.jumps``), so that chains pass at once
+        between numbers and modes that splits and merges hardly join. By default one; where fewer than 1 % were accepted, as in
+        many dimensions, one in each draw.
     :param on_interrupt: "raise" ends the fit on Ctrl-C (KeyboardInterrupt); "keep" returns what was drawn after warm-up, with
         a warning, and the tree and its summary say so.
     """
@@ -156,7 +157,8 @@ class Chains:
         """
         size, n_chains, n_steps = CONSTANTS.chunk, len(self._carried), n_warmup + n_draws
         able = n_warmup and self._n_jumps and self._target.n_components > 1
-        looks = {size * int(share * n_warmup / size) for share in CONSTANTS.looks} if able else set()
+        steps = [*(share * n_warmup for share in CONSTANTS.looks), *(n_warmup + n for n in CONSTANTS.later)]
+        looks = {size * int(step / size) for step in steps if able}
         warm = np.arange(n_steps) / max(n_warmup, 1) + (n_warmup == 0)
         annealed = CONSTANTS.coolest ** np.clip(1 - warm / CONSTANTS.annealed, 0.0, 1.0)
         inverse_temperatures = np.where(warm < 1, inverse_temperature * annealed, inverse_temperature)
@@ -180,7 +182,7 @@ class Chains:
                 found = each(advanced, self._carried, jax.random.split(key, n_chains))
                 self._carried = [carried for carried, _ in found]
                 chunk = jax.tree.map(lambda *parts: np.stack(parts), *(records for _, records in found))
-                if done < n_warmup and warm[done] >= CONSTANTS.annealed:
+                if done < max(looks, default=0) and warm[done] >= CONSTANTS.annealed:
                     recent.append(chunk)
                 advance(min(size, n_steps - done))
                 if is_shown():
@@ -191,7 +193,7 @@ class Chains:
     def _look(self, recent: list[Record]) -> None:
         """Landmarks from where the chains were lately, and how often jumps to them are tried."""
         if self._adapts_jumps and self._has_landmarks:
-            since = recent[len(recent) // 2 :]  # the first look
+            since = recent[len(recent) // 2 :]  # about those since the last look
             accepted = np.mean([chunk.jumps_accepted for chunk in since]) / self._n_jumps
             self._with_jumps = self._sweeps if accepted >= CONSTANTS.jumps_worth else 1
         self._key, key = jax.random.split(self._key)

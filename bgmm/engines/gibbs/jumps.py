@@ -1,7 +1,7 @@
 r"""Proposals of whole partitions, which do not depend on where a chain is.
 
 Splits and merges change a partition a little at a time, and rarely pass between modes and numbers of clusters that improbable
-partitions separate. A jump picks a landmark, a mixture of m_j clusters that the chains visited in warm-up or that is at a mode
+partitions separate. A jump picks a landmark, a mixture of m_j clusters that the chains visited before or that is at a mode
 (``landmarks``), with probability rho_j, and assigns every row by its responsibilities r_j. The proposal is a partition of m_j
 clusters if none of these is left without rows, and it has the probability
 
@@ -10,9 +10,14 @@ clusters if none of these is left without rows, and it has the probability
 
 the inner sum over all ways to name the clusters: a permanent, by recursion over subsets. With draws of the posterior as
 landmarks q tends to the posterior of C as they become more, because p(C | x) is the mean of p(C | x, theta) over the posterior
-of theta: on Old Faithful 16, 64 and 200 draws let 12, 23 and 33 % of the jumps be accepted. The landmarks are fixed before the
-draws that are kept. (Tierney 1994 on independence proposals.) Clusters that both partitions have keep their components and
-parameters, so that errors in the estimates of their evidence do not count.
+of theta: on Old Faithful 16, 64 and 200 draws let 12, 23 and 33 % of the jumps be accepted. (Tierney 1994 on independence
+proposals.) Clusters that both partitions have keep their components and parameters, so that errors in the estimates of their
+evidence do not count.
+
+Whatever the landmarks, the posterior is invariant. They are sought in warm-up and, where sampling goes on, a few times among
+the draws, then no more, so that the posterior stays the limit (Roberts and Rosenthal 2007 on adaptation that ends): a chain
+may come upon clusters that none had in warm-up, and without a landmark there it would stay for long. On thyroid the landmarks
+of warm-up and those found after 560 draws let .029 and .067 of the jumps be accepted.
 """
 
 from __future__ import annotations
