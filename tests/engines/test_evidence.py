@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from itertools import product
 
 import jax
@@ -15,6 +16,7 @@ import bgmm
 from bgmm import models
 from bgmm.core import scaling
 from bgmm.core.in_memory import in_memory
+from bgmm.engines.evidence import tempered_smc as smc
 from bgmm.engines.evidence.estimate import Estimate
 from bgmm.engines.evidence.tempered_smc import tempered_smc
 from bgmm.engines.importance.labelling import domain_around, in_domain, permutations_into, permute
@@ -154,7 +156,7 @@ def test_errors_of_the_posterior_are_those_of_repeated_estimates(by_hand, rng):
         np.testing.assert_allclose(stated, np.std([of(a)[which] for a in answers]), rtol=0.15)
 
 
-def test_tempered_smc_equals_the_sum_over_all_assignments(target, by_hand):
+def test_tempered_smc_equals_the_sum_over_all_assignments_or_says_that_it_has_no_end(target, by_hand, monkeypatch):
     rng = np.random.default_rng(3)
     target, modes = find_modes(target, 32, key=jax.random.key(0))
     proposal, domain, *_ = cover(target, Normals(modes.z, modes.factor, np.log(modes.mass)), inflation=1.2, rng=rng)
@@ -170,6 +172,16 @@ def test_tempered_smc_equals_the_sum_over_all_assignments(target, by_hand):
     value = np.log(each.mean()) + particles.log_evidence.max() + np.log(2)
     assert error < 0.15
     assert abs(value - expected) < 4 * error
+
+    def with_a_spike(*given):
+        log_p, log_q = densities(*given)
+        return log_p.at[5].add(1e5), log_q
+
+    densities = smc._log_densities
+    monkeypatch.setattr(smc, "_log_densities", with_a_spike)
+    monkeypatch.setattr(smc, "_CONSTANTS", replace(smc._CONSTANTS, most=12))
+    with pytest.raises(ValueError, match="in 12 steps, and not to one"):
+        tempered_smc(target, poor, domain, 8, 128, rng=rng)
 
 
 def test_each_mixture_has_one_of_its_labellings_in_the_domain(target, rng):
