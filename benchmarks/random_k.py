@@ -69,7 +69,7 @@ def chains(folder: Path) -> None:
         print(lines[-1], flush=True)
     head = ["data", "P(K+) from .05", "P(K+), each chain", "R-hat of K+", "effective draws", "a CPU second", "draws"]
     body = []
-    for line in lines:
+    for line in sorted(lines, key=lambda line: list(cases).index(line["name"])):
         p = np.array(line["p"])  # of each chain
         of_chains = "; ".join(likely(one) for one in p)
         r_hat = "one value" if line["r_hat"] is None else f"{line['r_hat']:.3f}"
