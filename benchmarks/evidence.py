@@ -45,6 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "galaxies":
         galaxies()
+    elif arguments.folder is None:
+        parser.error("sets needs the folder of the CSV files")
     else:
         sets(arguments.folder, arguments.only)
 

@@ -66,7 +66,7 @@ def chains(folder: Path) -> None:
         if name not in {line["name"] for line in lines}:
             lines.append({"name": name, "shape": x.shape} | _dispersed(x))
             keep_line(CHAINS_FILE, lines[-1])
-        print(lines[-1], flush=True)
+            print(lines[-1], flush=True)
     head = ["data", "P(K+) from .05", "P(K+), each chain", "R-hat of K+", "effective draws", "a CPU second", "draws"]
     body = []
     for line in sorted(lines, key=lambda line: list(cases).index(line["name"])):
