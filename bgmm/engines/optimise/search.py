@@ -50,6 +50,7 @@ class Constants:
     rows_for_each: int = 2  # and so many for each parameter of the mixture
     whole: int = 2  # times as many rows, up to which all of them are searched at once
     passes_over_few: int = 20  # for each start
+    passes_to_mode_of_few: int = 300  # for the best: from the mode of few rows it is not far to that of all
     apart: float = 5.0  # nats of the few rows between different modes, after a rough search
     kept: int = 3  # starts that see all rows
 
@@ -108,8 +109,11 @@ def _search(target: Target, objective: Objective, guesses: Mixture, key: Array, 
     nat = 2.0 ** round(np.log2(max(n / few, 1.0)))  # of the few, about: a little more data must not compile anew
     rough = replace(objective, max_steps=min(objective.max_steps, CONSTANTS.passes_over_few), tolerance=nat)
     optima = _explored(sketch, rough, guesses, moves, apart=1.0, rng=rng)
-    starts = optima.mixture if objective.is_closed_form(target) else optima.z
-    return _ascend(target, objective, jax.tree.map(lambda a: a[_promising(optima, n / few)], starts), spent=0)
+    if objective.is_closed_form(target):
+        return _ascend(target, objective, jax.tree.map(lambda a: a[_promising(optima, n / few)], optima.mixture), spent=0)
+    close = replace(objective, max_steps=min(objective.max_steps, CONSTANTS.passes_to_mode_of_few), tolerance=nat)
+    optima = _ascend(sketch, close, optima.z[_promising(optima, n / few)], spent=0)
+    return _ascend(target, objective, optima.z[_promising(optima, n / few)], spent=0)
 
 
 def _explored(
