@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import jax
 import numpy as np
@@ -107,9 +107,17 @@ class Question:
                 "draws": draws.kind,
                 "seed": int(seed) if not isinstance(seed, jax.Array) else repr(seed),
                 "n_components": self.target.n_components,
-                "versions": {name: version(name) for name in ("bgmm", "jax", "numpyro", "arviz")},
+                "versions": {name: _version(name) for name in ("bgmm", "jax", "numpyro", "arviz")},
             }
         )
+
+
+def _version(package: str) -> str:
+    """The version of a package; a folder on Python's path has none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _in_short(value: object) -> str:
