@@ -121,8 +121,8 @@ class Components(ABC):
         """Leading axes: by default the first field has the axes k and d besides."""
         return np.ndim(getattr(self, fields(self)[0].name)) - 2  # type: ignore[arg-type]
 
-    def needs_centres(self, dtype: DTypeLike = np.float64) -> bool:
-        """Whether the natural form loses digits of type ``dtype`` unless it is centred."""
+    def needs_centres(self, dtype: DTypeLike = np.float64, *, lost: float | None = None) -> bool:
+        """Whether the natural form loses digits of type ``dtype`` unless it is centred: more than a share of ``lost``."""
         return False
 
 

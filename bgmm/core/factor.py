@@ -29,6 +29,11 @@ class Factor(ABC):
     def statistics(x: Float[Array, "d b"]) -> Float[Array, "p b"]:
         """T(x) of each column: one, the coordinates, and the products that the structure needs."""
 
+    @classmethod
+    def inner(cls, eta: Float[Array, " p"], y: Float[Array, "d b"]) -> Float[Array, " b"]:
+        """<eta, T(y)> of each column, for a y of one component's own."""
+        return eta @ cls.statistics(y)
+
     @abstractmethod
     def natural(self, log_w: Float[Array, ""], mean: Float[Array, " d"]) -> Float[Array, " p"]:
         """eta."""

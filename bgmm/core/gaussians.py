@@ -40,7 +40,7 @@ class Linear(Natural):
         y = x[None] - jax.lax.stop_gradient(self.centres)[:, :, None]
         if self.observed is not None:
             y = y * jax.lax.stop_gradient(self.observed)[None, :, None]
-        return jnp.einsum("kp,kpb->kb", self.eta, jax.vmap(self.factor.statistics)(y))
+        return jax.vmap(self.factor.inner)(self.eta, y)
 
     def marginal(self, observed):
         """eta of the observed coordinates of each component."""
@@ -171,11 +171,11 @@ class Gaussians(Components):
             factor = Diagonal(s[..., None, :] if tied else s)
         return cls(means, factor, tied)
 
-    def needs_centres(self, dtype: DTypeLike = np.float64) -> bool:
+    def needs_centres(self, dtype: DTypeLike = np.float64, *, lost: float | None = None) -> bool:
         """Whether shared statistics of type ``dtype`` lose too many digits: they lose about eps * (distance / sd)^2."""
         distance = np.linalg.norm(np.asarray(self.means), axis=-1)
-        lost = np.finfo(dtype).eps * np.square(distance / self.factor.narrowest())
-        return bool(np.any(lost > _LOST[np.dtype(dtype)]))
+        error = np.finfo(dtype).eps * np.square(distance / self.factor.narrowest())
+        return bool(np.any(error > (_LOST[np.dtype(dtype)] if lost is None else lost)))
 
 
 def moments(

@@ -161,6 +161,26 @@ def test_tight_components_far_apart_are_fitted_in_single_precision_too(rng):
     np.testing.assert_allclose(tree["posterior"]["scales"], 1e-4, rtol=0.15)
 
 
+def test_centres_are_for_the_end_of_a_search_and_not_for_another(monkeypatch, rng):
+    """Tight components far apart: from the optimum without centres to the one with them, as a search with them finds it."""
+    centres = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    x = centres[rng.integers(0, 3, 600)] + 1e-3 * rng.normal(size=(600, 2))
+    searches, whole = [], search._search
+
+    def counted(target, *arguments):
+        searches.append(target.centred)
+        return whole(target, *arguments)
+
+    monkeypatch.setattr(search, "_search", counted)
+    found = []
+    for misled in (search.CONSTANTS.misled, 0.0):
+        monkeypatch.setattr(search, "CONSTANTS", replace(search.CONSTANTS, misled=misled))
+        found.append(bgmm.fit(models.finite(3), x, engine=bgmm.EM(prior=False), seed=0))
+    assert searches == [False, False, True]
+    one, again = (total_log_likelihood(tree) for tree in found)
+    np.testing.assert_allclose(one, again, atol=1e-6)
+
+
 def test_other_data_of_similar_size_and_other_limits_compile_nothing(rng):
     x = sample(rng, random_mixture(rng, 2, 2), 1000)[0]
     bgmm.fit(models.finite(2), x[:390], engine="em", seed=0)

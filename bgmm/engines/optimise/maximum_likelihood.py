@@ -58,7 +58,8 @@ def maximum_likelihood(target: Target, objective: Objective, guess: Mixture) -> 
         gain = e_step.log_likelihood - state.e_step.log_likelihood
         ratio = jnp.clip(gain / state.gain, 0.0, 0.9999)
         rounding = DIGITS * epsilon * jnp.abs(state.e_step.log_likelihood)
-        left = jnp.where(jnp.abs(gain) > rounding, jnp.abs(gain) / (1 - ratio), 0.0)
+        # A step gains something, unless rounding hides it: then nothing is left.
+        left = jnp.where(jnp.minimum(gain, state.gain) > rounding, gain / (1 - ratio), 0.0)
         return State(mixture, e_step, gain, left, state.n_passes + 1)
 
     def quasi_newton(state: State, budget: Int[Array, ""]) -> State:

@@ -53,6 +53,7 @@ class Constants:
     passes_to_mode_of_few: int = 300  # for the best: from the mode of few rows it is not far to that of all
     apart: float = 5.0  # nats of the few rows between different modes, after a rough search
     kept: int = 3  # starts that see all rows
+    misled: float = 1e-3  # relative error of statistics above which a search without centres is not to be trusted at all
 
 
 CONSTANTS = Constants()
@@ -73,10 +74,14 @@ def _centred_search(target: Target, objective: Objective, guesses: Mixture, key:
     optima = _search(target, objective, guesses, key, moves)
     found = np.isfinite(optima.objective)
     components = jax.tree.map(lambda a: np.asarray(a)[found], optima.mixture.components)
-    if not target.centred and components.needs_centres(target.rows.dtype):
-        target = replace(target, centred=True)
-        optima = _search(target, objective, guesses, key, moves)
-    return target, optima
+    if target.centred or not components.needs_centres(target.rows.dtype):
+        return target, optima
+    target = replace(target, centred=True)
+    if components.needs_centres(target.rows.dtype, lost=CONSTANTS.misled):
+        return target, _search(target, objective, guesses, key, moves)
+    starts = jax.tree.map(lambda a: np.asarray(a)[found], optima.mixture if objective.is_closed_form(target) else optima.z)
+    last = _ascend(target, objective, starts, spent=0)
+    return target, last._replace(n_passes=last.n_passes + np.asarray(optima.n_passes)[found])
 
 
 def heights(optima: Optimum) -> Float[np.ndarray, " starts"]:
