@@ -45,6 +45,7 @@ def test_natural_parameters_give_scipys_density(rng, structure):
     eta = factor.natural(jnp.log(0.3), jnp.asarray(mean))
     expected = np.log(0.3) + multivariate_normal(mean, matrix(factor)).logpdf(x)
     np.testing.assert_allclose(eta @ factor.statistics(jnp.asarray(x.T)), expected, rtol=1e-12)
+    np.testing.assert_allclose(factor.inner(eta, jnp.asarray(x.T)), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("observed", [[1, 0, 1], [0, 0, 1], [0, 0, 0]])
