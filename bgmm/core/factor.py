@@ -31,7 +31,7 @@ class Factor(ABC):
 
     @classmethod
     def inner(cls, eta: Float[Array, " p"], y: Float[Array, "d b"]) -> Float[Array, " b"]:
-        """<eta, T(y)> of each column, for a y of one component's own."""
+        """<eta, T(y)> of each column of y, the rows about the centre of one component."""
         return eta @ cls.statistics(y)
 
     @abstractmethod

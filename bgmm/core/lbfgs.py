@@ -1,10 +1,11 @@
 """L-BFGS with one function evaluation for each iteration, so that a batch of searches can run under ``vmap``.
 
 The search direction uses the compact form of the inverse Hessian approximation (Byrd, Nocedal and Schnabel 1994, theorem 2.2).
-A step is accepted if the value decreases sufficiently (Armijo). Where the decrease to be expected is smaller than the noise of
-the value, the step is accepted if the slope along the direction decreases (the approximate Wolfe condition, Hager and Zhang
-2005, equation 4.1). Otherwise the next iteration tries a shorter step from the same point, unless the decrease to be expected
-is below rounding: then the search ends. The value never increases by more than its noise.
+A step is accepted if the value decreases sufficiently (Armijo). Where the decrease to be expected is smaller than the rounding
+errors of the value, the step is accepted if the slope along the direction decreases and the value increases by no more than
+its noise (the approximate Wolfe condition, Hager and Zhang 2005, equation 4.1). Otherwise the next iteration tries a shorter
+step from the same point, unless a whole step is expected to gain less than the noise, and a shorter one less than rounding:
+then the search ends.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Constants:
     armijo: float = 1e-4  # sufficient decrease, as a share of the decrease that the slope predicts
     wolfe: float = 0.9  # in the approximate Wolfe condition the slope must fall to this share of its value
     noise: float = 100.0  # of a value, at most, in units of its rounding error: that of a parameter counts once for each row
+    loudest: float = 1e-4  # noise that is allowed for beyond rounding
     max_shorter: int = 12  # shorter steps from one point before the approximation is reset, and again before the search stops
     growth: float = 4.0  # of the step length after a step without positive curvature
     max_flat: int = 5  # accepted steps in a row without a decrease beyond rounding, after which the search stops
@@ -130,8 +132,8 @@ def minimise(
         rounding = DIGITS * epsilon * jnp.abs(point.value)
         armijo = trial.value <= point.value - _CONSTANTS.armijo * length * slope
         flatter = jnp.abs(trial.gradient @ direction) < _CONSTANTS.wolfe * slope
-        noise = _CONSTANTS.noise * rounding
-        approximate_wolfe = (trial.value <= point.value + noise) & flatter & (length * slope < noise)
+        noise = jnp.maximum(rounding, jnp.minimum(_CONSTANTS.noise * rounding, _CONSTANTS.loudest))
+        approximate_wolfe = (trial.value <= point.value + noise) & flatter & (length * slope < rounding / _CONSTANTS.armijo)
         accepted = finite & (first | armijo | approximate_wolfe)
 
         s, y = trial.x - point.x, trial.gradient - point.gradient
@@ -167,7 +169,8 @@ def minimise(
         )
         has_pairs = (search.curvature.y != 0).any()
         exhausted = after_rejected.n_shorter >= _CONSTANTS.max_shorter
-        stopped = first | (exhausted & ~has_pairs) | (length * slope < rounding)
+        lost_in_noise = (slope < noise) & (length * slope < rounding)
+        stopped = first | (exhausted & ~has_pairs) | lost_in_noise
         after_rejected = _where(exhausted & has_pairs, after_reset, after_rejected)._replace(stopped=stopped)
         return _where(accepted, after_accepted, after_rejected)
 

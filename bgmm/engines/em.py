@@ -99,18 +99,19 @@ class EM:
         dims |= {f"mode_{name}": ["mode_rank"] for name in ("log_posterior", "starts", "moved")}
         if objective.is_closed_form(target):
             mixture = jax.tree.map(lambda a: a[None, None], found.mixture)
-            return Draws("mode", mixture, {}, None, stats, dims, self._warnings(found))
+            return Draws("mode", mixture, {}, None, stats, dims, self._warnings(found, target.rows.dtype))
         mixture, sites, log_prior = from_unconstrained(target, found.z[None, None])
-        return Draws("mode", mixture, sites, log_prior, stats, dims, self._warnings(found))
+        return Draws("mode", mixture, sites, log_prior, stats, dims, self._warnings(found, target.rows.dtype))
 
-    def _warnings(self, found: Optimum) -> list[str]:
+    def _warnings(self, found: Optimum, dtype: np.dtype) -> list[str]:
         warnings = []
+        remedy = 'leave out dtype="float32"' if dtype == np.float32 else "ask for fewer components"
         if not (found.converged or found.collapsed):
             warnings.append(
                 f"EM did not converge in {self.max_steps} steps; raise max_steps, or ask for fewer components"
                 if found.n_passes >= self.max_steps
                 else f"EM stopped after {found.n_passes} steps with a gradient of {found.gradient_norm:.1g} left: the "
-                "posterior is too steep there for the digits of its sum over the rows; ask for fewer components"
+                f"posterior is too steep there for the digits of its sum over the rows; {remedy}"
             )
         if found.collapsed:
             warnings.append(
