@@ -77,7 +77,8 @@ def found():
     return bgmm.log_evidence(model, ROWS, seed=1)
 
 
-@pytest.mark.parametrize("engine", [pytest.param("laplace", marks=pytest.mark.slow), "vi"])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["laplace", "vi"])
 def test_evidence_by_an_approximation_equals_the_sum_over_all_assignments(engine, by_hand):
     settings = {"laplace": bgmm.Laplace(), "vi": bgmm.VI()}[engine]
     model = models.random_k(models.Uniform(), dynamic=False, max_components=2, **OPTIONS)

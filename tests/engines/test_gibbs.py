@@ -198,6 +198,7 @@ def test_sweeps_that_alternate_with_new_data_leave_the_joint_distribution(n, joi
     assert largest_z(joint, n) < 4.0  # of 12: over 4 with probability 8e-4; of 26: 2e-3
 
 
+@pytest.mark.slow
 @LENGTHS
 def test_without_the_likelihood_the_prior_of_everything_is_recovered(n, joint):
     assert largest_z(joint, n, inverse_temperature=0.0) < 4.0

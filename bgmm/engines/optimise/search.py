@@ -79,9 +79,10 @@ def _centred_search(target: Target, objective: Objective, guesses: Mixture, key:
     target = replace(target, centred=True)
     if components.needs_centres(target.rows.dtype, lost=CONSTANTS.misled):
         return target, _search(target, objective, guesses, key, moves)
-    starts = jax.tree.map(lambda a: np.asarray(a)[found], optima.mixture if objective.is_closed_form(target) else optima.z)
+    best = np.argsort(-np.where(found, optima.objective, -np.inf), kind="stable")[: len(guesses.log_weights)]
+    starts = jax.tree.map(lambda a: np.asarray(a)[best], optima.mixture if objective.is_closed_form(target) else optima.z)
     last = _ascend(target, objective, starts, spent=0)
-    return target, last._replace(n_passes=last.n_passes + np.asarray(optima.n_passes)[found])
+    return target, last._replace(n_passes=last.n_passes + np.asarray(optima.n_passes)[best])
 
 
 def heights(optima: Optimum) -> Float[np.ndarray, " starts"]:
