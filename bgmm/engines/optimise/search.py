@@ -79,9 +79,9 @@ def _centred_search(target: Target, objective: Objective, guesses: Mixture, key:
     target = replace(target, centred=True)
     if components.needs_centres(target.rows.dtype, lost=CONSTANTS.misled):
         return target, _search(target, objective, guesses, key, moves)
-    best = np.argsort(-np.where(found, optima.objective, -np.inf), kind="stable")[: len(guesses.log_weights)]
-    starts = jax.tree.map(lambda a: np.asarray(a)[best], optima.mixture if objective.is_closed_form(target) else optima.z)
-    last = _ascend(target, objective, starts, spent=0)
+    order = np.lexsort((-heights(optima), optima.collapsed))  # a collapsed start may be the highest
+    best = order[: len(guesses.log_weights)]  # as many as before, so that nothing is compiled anew
+    last = _ascend_from(target, objective, optima, best)
     return target, last._replace(n_passes=last.n_passes + np.asarray(optima.n_passes)[best])
 
 
@@ -115,11 +115,10 @@ def _search(target: Target, objective: Objective, guesses: Mixture, key: Array, 
     nat = 2.0 ** round(np.log2(max(n / few, 1.0)))  # of the few, about: a little more data must not compile anew
     rough = replace(objective, max_steps=min(objective.max_steps, CONSTANTS.passes_over_few), tolerance=nat)
     optima = _explored(sketch, rough, guesses, moves, apart=1.0, rng=rng)
-    if objective.is_closed_form(target):
-        return _ascend(target, objective, jax.tree.map(lambda a: a[_promising(optima, n / few)], optima.mixture), spent=0)
-    close = replace(objective, max_steps=min(objective.max_steps, CONSTANTS.passes_to_mode_of_few), tolerance=nat)
-    optima = _ascend(sketch, close, optima.z[_promising(optima, n / few)], spent=0)
-    return _ascend(target, objective, optima.z[_promising(optima, n / few)], spent=0)
+    if not objective.is_closed_form(target):
+        close = replace(objective, max_steps=min(objective.max_steps, CONSTANTS.passes_to_mode_of_few), tolerance=nat)
+        optima = _ascend_from(sketch, close, optima, _promising(optima, n / few))
+    return _ascend_from(target, objective, optima, _promising(optima, n / few))
 
 
 def _explored(
@@ -160,6 +159,12 @@ def _promising(optima: Optimum, rows_for_each: float) -> Int[np.ndarray, " _"]:
     modes = distinct(height, ~np.asarray(optima.collapsed), apart=CONSTANTS.apart * rows_for_each)
     best = np.array([starts[0] for starts in modes])
     return best[height[best[0]] - height[best] <= 50 * rows_for_each][: CONSTANTS.kept]
+
+
+def _ascend_from(target: Target, objective: Objective, optima: Optimum, some: Int[np.ndarray, " _"]) -> Optimum:
+    """The optima that some of the optima of another search lead to."""
+    starts = optima.mixture if objective.is_closed_form(target) else optima.z
+    return _ascend(target, objective, jax.tree.map(lambda a: np.asarray(a)[some], starts), spent=0)
 
 
 def _ascend(target: Target, objective: Objective, starts, *, spent: int) -> Optimum:
