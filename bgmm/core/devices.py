@@ -67,11 +67,14 @@ def map_on_each(function: Callable, arguments):
     """Map ``function`` over the first axes of ``arguments``, with the items distributed over the devices.
 
     Each device processes its items sequentially (``jax.lax.map``), so that an item with fewer iterations of a loop does not
-    wait for another item as it would under ``vmap``. Where the items do not divide evenly, the first ones are computed twice.
+    wait for another item as it would under ``vmap``. The first items go to different devices, for the last ones may be empty.
+    Where the items do not divide evenly, the first ones are computed twice.
     """
     n_items = len(jax.tree.leaves(arguments)[0])
     n_each = -(-n_items // jax.local_device_count())
     n = -(-n_items // n_each)
-    arguments = jax.tree.map(lambda a: a[np.arange(n * n_each) % n_items], arguments)
+    of_device = np.arange(n * n_each).reshape(n_each, n).T.reshape(-1)  # n items further each time
+    arguments = jax.tree.map(lambda a: a[of_device % n_items], arguments)
     results = Devices(n).on_each(lambda _, items: jax.lax.map(function, items), summed=False)(None, arguments)
-    return jax.tree.map(lambda a: a[:n_items], results)
+    place = np.argsort(of_device)[:n_items]
+    return jax.tree.map(lambda a: a[place], results)

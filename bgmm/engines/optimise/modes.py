@@ -22,8 +22,9 @@ from bgmm.core.in_memory import subsample
 from bgmm.core.one_off import one_off_if
 from bgmm.core.progress import note, stage
 from bgmm.engines.importance.labelling import domain_around, permutations_into, permute_each
+from bgmm.engines.optimise.ascent import is_small
 from bgmm.engines.optimise.objective import Objective
-from bgmm.engines.optimise.search import distinct, heights, is_small, search
+from bgmm.engines.optimise.search import distinct, heights, search
 from bgmm.engines.optimise.starts import first_guesses
 from bgmm.program.target import Target
 

@@ -72,7 +72,7 @@ _CONSTANTS = EMConstants()
 
 
 def first_point(target: Target, objective: Objective, guess: Mixture) -> Float[Array, " z"]:
-    """The unconstrained point that a few steps of EM lead to from a guess of Gaussians.
+    """The unconstrained point that a few steps of EM lead to from a guess of Gaussians, of the program's structure.
 
     A family without sufficient statistics makes one M-step, given the responsibilities of the guess.
     """
@@ -91,7 +91,7 @@ def first_point(target: Target, objective: Objective, guess: Mixture) -> Float[A
         z = _m_step(target, objective, z, partial(target.expected, target.e_step(mixture)), n)
         return z, target.mixture(z)
 
-    return jax.lax.fori_loop(0, _CONSTANTS.n_steps, step, (z, target.like(guess)))[0]  # the E-step is compiled once
+    return jax.lax.fori_loop(0, _CONSTANTS.n_steps, step, (z, guess))[0]  # the E-step is compiled once
 
 
 def em_step(

@@ -93,6 +93,13 @@ def _complete(rows: InMemory, weights: Float[np.ndarray, " n"]) -> Float[np.ndar
     return of_complete if of_complete.sum() >= _CONSTANTS.complete * weights.sum() else weights
 
 
+def best_of(sketch: Sketch, guesses: Mixture, n: int) -> Mixture:
+    """What some steps of EM make of the guesses (a leading axis) that are then the n most likely ones, the best first."""
+    found = [_em(sketch, jax.tree.map(lambda a, i=i: a[i], guesses)) for i in range(len(guesses.log_weights))]
+    best = np.argsort([-value for _, value in jax.device_get(found)])[:n]
+    return jax.tree.map(lambda *a: np.stack(a), *(jax.device_get(found[i][0]) for i in best))
+
+
 def improved(sketch: Sketch, mixture: Mixture) -> Mixture | None:
     """The Gaussians that rounds of moves lead to from at least three components of any family; None where no move gains."""
     found = None

@@ -14,7 +14,7 @@ from bgmm.core.checks import numpy_generator
 from bgmm.core.components import Mixture
 from bgmm.core.dense import Dense
 from bgmm.core.factor import Factor
-from bgmm.core.gaussians import Gaussians
+from bgmm.core.gaussians import Gaussians, converted
 from bgmm.core.in_memory import padded_rows
 from bgmm.core.one_off import one_off
 from bgmm.core.rows import Rows
@@ -32,21 +32,27 @@ _FAR = 10.0  # standardised value beyond which a row is far out
 def first_guesses(target: Target, n_starts: int, starts: str, start: Mixture | None, *, key: Array) -> Mixture:
     """Mixtures of Gaussians to begin at (a leading axis): ``n_starts`` of the kind ``starts``, or the one ``start``.
 
+    Their factors have the structure of the program's components, dense where that has none, as those that moves lead to.
     Components stand in the order of their first coordinate, which makes a program that declares its means as ordered as
     easy to start as any other.
     """
+    structure = (Dense, False) if target.structure is None else target.structure
     if start is not None:
-        return jax.tree.map(lambda a: jnp.asarray(a)[None], start)
+        return _alone(jax.tree.map(jnp.asarray, start), *structure)
     key_rows, key_starts = jax.random.split(key)
     x, weights = some_rows(target.rows, _LINKED_ROWS if starts == "hierarchical" else SEEDING_ROWS, key=key_rows)
-    factor = Dense if target.structure is None else target.structure[0]
     if starts == "hierarchical":
         counted = np.asarray(weights) > 0  # not padding
         labels = np.zeros(counted.size, int)
         labels[counted] = fcluster(linkage(np.asarray(x)[counted], "ward"), target.n_components, "maxclust") - 1
-        guess = from_labels(x, weights, jnp.asarray(labels), target.n_components, factor)
-        return jax.tree.map(lambda a: a[None], _in_order(guess))
-    return _guesses(x, weights, target.n_components, starts, factor, key_starts, n_starts)
+        guess = from_labels(x, weights, jnp.asarray(labels), target.n_components, structure[0])
+        return _alone(_in_order(guess), *structure)
+    return _guesses(x, weights, target.n_components, starts, *structure, key_starts, n_starts)
+
+
+@partial(one_off, static_argnames=("factor", "tied"))
+def _alone(guess: Mixture, factor: type[Factor], tied: bool) -> Mixture:
+    return jax.tree.map(lambda a: a[None], converted(guess, factor, tied))
 
 
 def some_rows(rows: Rows, n: int, *, key: Array) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
@@ -64,13 +70,14 @@ def some_rows(rows: Rows, n: int, *, key: Array) -> tuple[Float[Array, "n d"], F
     return jax.device_put((np.nan_to_num(np.asarray(rows.take(places), float)), np.asarray(weights, float)))
 
 
-@partial(one_off, static_argnames=("k", "starts", "factor", "n"))
-def _guesses(x, weights, k: int, starts: str, factor: type[Factor], key: Array, n: int) -> Mixture:
+@partial(one_off, static_argnames=("k", "starts", "factor", "tied", "n"))
+def _guesses(x, weights, k: int, starts: str, factor: type[Factor], tied: bool, key: Array, n: int) -> Mixture:
     def guess(key, weights):
         if starts == "random":
-            return _in_order(from_labels(x, weights, jax.random.randint(key, x.shape[:1], 0, k), k, factor))
-        means, distance = seeds(x, weights, k, key=key)
-        return _in_order(around(means, distance))
+            guess = from_labels(x, weights, jax.random.randint(key, x.shape[:1], 0, k), k, factor)
+        else:
+            guess = around(*seeds(x, weights, k, key=key))
+        return converted(_in_order(guess), factor, tied)
 
     # k-means++ takes far rows first: every other start leaves them out, so that some have all their seeds in the bulk
     near = jnp.where(jnp.abs(x).max(1) > _FAR, 0.0, weights)
