@@ -15,6 +15,7 @@ from bgmm.core.checks import check_choice, check_count, check_flag, is_number
 from bgmm.core.components import Mixture
 from bgmm.core.gaussians import Linear
 from bgmm.core.in_memory import InMemory
+from bgmm.core.one_off import one_off
 from bgmm.core.options import named_options
 from bgmm.core.progress import advance, is_shown, note, split_r_hat, stage
 from bgmm.core.threads import side_by_side
@@ -220,7 +221,7 @@ def first_states(target: Target, prior: PriorSummary, n_chains: int, *, key: Arr
     return _first_states(target, prior, x, c, jnp.asarray(k), jax.random.split(key_chains, n_chains))
 
 
-@jax.jit
+@one_off
 def _first_states(target: Target, prior: PriorSummary, x, c, k: Int[Array, " c"], keys: Array) -> State:
     m = target.n_components
     concentration = target.weights_prior.concentration

@@ -17,6 +17,7 @@ from bgmm.core.components import Components
 from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians, Linear
 from bgmm.core.in_memory import InMemory
+from bgmm.core.one_off import one_off
 from bgmm.program.target import Target
 
 _DRAWS = 512
@@ -67,7 +68,7 @@ def summarise_prior(target: Target, *, key: Array) -> PriorSummary:
     return replace(summary, mean_at=int(is_mean.argmax()) if is_mean.any() else None)
 
 
-@jax.jit
+@one_off
 def _summarise(target: Target, key: Array) -> tuple[PriorSummary, Bool[Array, " places"]]:
     z, h = jax.vmap(lambda key: target.draw_component(None, key=key))(jax.random.split(key, _DRAWS))
     (centre, sd), (shared, shared_sd) = _spread(z), _spread(h)
