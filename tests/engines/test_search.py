@@ -17,7 +17,7 @@ import bgmm
 from bgmm import models
 from bgmm.core.in_memory import in_memory, subsample
 from bgmm.core.lbfgs import minimise
-from bgmm.engines.optimise import search
+from bgmm.engines.optimise import ascent, search
 from bgmm.engines.optimise.maximum_likelihood import maximum_likelihood
 from bgmm.engines.optimise.objective import Objective
 from bgmm.engines.optimise.starts import first_guesses
@@ -67,6 +67,20 @@ def test_the_optimum_is_that_of_plain_em_in_fewer_passes(iris):
     same = np.abs(gaps) < 1e-8
     assert same.sum() >= 17  # of 21: others left for another mode
     assert np.median(passes) > 2
+
+
+def test_in_turn_only_the_starts_that_are_there_are_followed(monkeypatch, faithful):
+    target, followed = standard_target(models.finite(2), faithful.to_numpy()), []
+
+    def doubled(x):
+        jax.debug.callback(lambda value: followed.append(float(value)), x)
+        return 2 * x
+
+    monkeypatch.setattr(ascent, "is_small", lambda _: False)
+    found = jax.jit(lambda *starts: ascent._for_each(target, doubled, *starts))(np.arange(6) < 3, np.arange(6.0))
+    jax.effects_barrier()
+    assert sorted(followed) == [0, 1, 2]
+    np.testing.assert_array_equal(found[:3], [0, 2, 4])
 
 
 @pytest.mark.slow
