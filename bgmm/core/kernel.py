@@ -149,22 +149,27 @@ class CompleteData(NamedTuple):
     statistics: Float[Array, "k p"]  # sum over the rows of component k of T(x)
 
 
-def draw_complete_data(natural: Linear, rows: InMemory, *, key: Array) -> CompleteData:
+def draw_complete_data(
+    densities: Linear, log_weights: Float[Array, " k"], rows: InMemory, *, inverse_temperature: float | Array = 1.0, key: Array
+) -> CompleteData:
     """One draw of all assignments and missing values given the mixture, with its sufficient statistics, in one pass.
 
-    A row of weight c counts c times with its one assignment.
+    A row of weight c counts c times with its one assignment. Densities of the observed values are raised to the inverse
+    temperature; missing values have their conditional laws whatever it is. (Were they tempered as well, each would multiply
+    what is sampled by a power of the scale of its component, so that scales run away.)
     """
-    naturals, T = _of_patterns(natural, rows), natural.factor.statistics
+    naturals, T = _of_patterns(densities, rows), densities.factor.statistics
     conditionals = None
     if rows.observed is not None:
-        conditional = jax.vmap(natural.factor.conditional, in_axes=(None, 0))
-        conditionals = conditional(natural.eta, rows.observed.astype(natural.eta.dtype))
+        conditional = jax.vmap(densities.factor.conditional, in_axes=(None, 0))
+        conditionals = conditional(densities.eta, rows.observed.astype(densities.eta.dtype))
 
     def step(carry, block):
         total, statistics = carry
         block, key = Block(*block[:3]), block[3]
         key_z, key_x = jax.random.split(key)
-        logits, x = _of_block(naturals, rows, block).log_joint(block.x), block.x
+        x = block.x
+        logits = inverse_temperature * _of_block(naturals, rows, block).log_joint(x) + log_weights[:, None]
         top = logits.max(axis=0)
         below = jnp.cumsum(jnp.exp(logits - top[None]), axis=0)
         z = draw_from(below, key=key_z)
@@ -175,7 +180,7 @@ def draw_complete_data(natural: Linear, rows: InMemory, *, key: Array) -> Comple
         statistics += (assigned * block.weights[None]) @ T(x).T
         return (total + block.weights @ (top + jnp.log(below[-1])), statistics), (z, x)
 
-    start = (jnp.zeros((), natural.eta.dtype), jnp.zeros_like(natural.eta))
+    start = (jnp.zeros((), densities.eta.dtype), jnp.zeros_like(densities.eta))
     keys = jax.random.split(key, rows.x.shape[0])
     (total, statistics), (z, x) = jax.lax.scan(step, start, (rows.x, rows.weights, rows.pattern, keys))
     return CompleteData(total, z, x, statistics)

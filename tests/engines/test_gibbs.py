@@ -326,7 +326,9 @@ def test_the_guess_of_the_evidence_is_exact_where_the_prior_is_conjugate(rng):
     assert float(partitions.log_evidence_guess(fixed, statistics)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_drawn_missing_values_have_the_conditional_moments(rng):
+@pytest.mark.parametrize("inverse_temperature", [1.0, 0.05])
+def test_drawn_missing_values_have_the_conditional_moments(inverse_temperature):
+    """Only the densities of what was observed are tempered: else each missing value would favour a wide component."""
     mixture = Parameters(
         np.zeros(1),
         np.array([[1.0, -1.0, 0.5]]),
@@ -334,8 +336,11 @@ def test_drawn_missing_values_have_the_conditional_moments(rng):
     )
     row = np.array([[1.8, np.nan, np.nan]])
     rows, _ = in_memory(np.repeat(row, 20_000, axis=0))
-    x = kernel.draw_complete_data(mixture.mixture.natural(), rows, key=jax.random.key(0)).x
-    x = np.asarray(x).transpose(0, 2, 1).reshape(-1, 3)[np.asarray(rows.weights).reshape(-1) > 0]
+    densities, power = mixture.mixture.natural(), {"inverse_temperature": inverse_temperature}
+    drawn = kernel.draw_complete_data(densities, jnp.zeros(1), rows, **power, key=jax.random.key(0))
+    of_observed = stats.norm.logpdf(1.8, 1.0, np.sqrt(2.0))
+    assert float(drawn.log_likelihood) == pytest.approx(20_000 * inverse_temperature * of_observed)
+    x = np.asarray(drawn.x).transpose(0, 2, 1).reshape(-1, 3)[np.asarray(rows.weights).reshape(-1) > 0]
     np.testing.assert_array_equal(x[:, 0], 1.8)
     covariance = mixture.scale_tril[0] @ mixture.scale_tril[0].T
     slope = covariance[1:, 0] / covariance[0, 0]

@@ -233,10 +233,10 @@ def _first_states(target: Target, prior: PriorSummary, x, c, k: Int[Array, " c"]
         key_seed, key_rows = jax.random.split(key)
         means, distance = seeds(x, c, m, key=key_seed)
         exists = jnp.where(jnp.arange(m) < k, 0.0, -jnp.inf)
-        spheres = target.like(around(means, distance)._replace(log_weights=exists))
-        natural = spheres.natural()
-        assert isinstance(natural, Linear)
-        statistics = kernel.draw_complete_data(natural, rows, key=key_rows).statistics
+        spheres = target.like(around(means, distance))
+        densities = spheres.components.natural(jnp.zeros(m))
+        assert isinstance(densities, Linear)
+        statistics = kernel.draw_complete_data(densities, exists, rows, key=key_rows).statistics
         z = jnp.broadcast_to(prior.centre, (m, target.n_dim_component))
         if prior.mean_at is not None:
             z = z.at[:, prior.mean_at : prior.mean_at + means.shape[1]].set(target.in_program_units(means))

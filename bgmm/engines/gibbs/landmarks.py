@@ -23,7 +23,7 @@ from bgmm.engines.gibbs.annealing import annealed, log_evidence
 from bgmm.engines.gibbs.jumps import Landmarks, assigned, log_responsibilities, none
 from bgmm.engines.gibbs.modes import Seen, mixture_of, partition_modes, seen_under, summed
 from bgmm.engines.gibbs.reference import PriorSummary, one
-from bgmm.engines.gibbs.sweep import Record, State, mixture_at
+from bgmm.engines.gibbs.sweep import Record, State, densities_at
 from bgmm.engines.gibbs.telescope import log_joint
 from bgmm.program.target import Target
 
@@ -109,7 +109,8 @@ def _of_records(seen: Seen, records: Record, size: int) -> tuple[Float[Array, "s
 
     def of_record(record: Record):
         log_w = jnp.where(record.occupied, record.state.log_w, -jnp.inf)
-        natural = mixture_at(seen.fixed._replace(h=record.state.h), record.state._replace(log_w=log_w))
+        densities = densities_at(seen.fixed._replace(h=record.state.h), record.state)
+        natural = densities.tempered(seen.fixed.inverse_temperature, log_w)
         S = summed(seen, lambda x, c: (jax.nn.softmax(natural.log_joint(x), axis=0) * c) @ T(x).T)
         return natural.eta[:size], jnp.where(record.occupied[:size, None], S[:size], 0.0)
 

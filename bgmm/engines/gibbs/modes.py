@@ -24,7 +24,7 @@ from bgmm.core import kernel
 from bgmm.core.gaussians import Linear
 from bgmm.engines.gibbs.partitions import log_evidence_guess
 from bgmm.engines.gibbs.reference import Conditions, PriorSummary, conditions_at, joined, one, shrunk
-from bgmm.engines.gibbs.sweep import State, mixture_at
+from bgmm.engines.gibbs.sweep import State, densities_at
 from bgmm.engines.gibbs.telescope import log_joint
 from bgmm.program.target import Target
 
@@ -106,7 +106,7 @@ def _insert(modes: list[Mode], new: Mode) -> None:
 def seen_under(target: Target, prior: PriorSummary, state: State, key: Array) -> Seen:
     """The rows with missing values drawn under a state."""
     fixed = conditions_at(target, prior, state.h, jnp.ones(()))
-    return Seen(fixed, state, kernel.draw_complete_data(mixture_at(fixed, state), fixed.rows, key=key).x)
+    return Seen(fixed, state, kernel.draw_complete_data(densities_at(fixed, state), state.log_w, fixed.rows, key=key).x)
 
 
 def summed(seen: Seen, function: Callable) -> Any:

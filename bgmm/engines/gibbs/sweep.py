@@ -88,7 +88,9 @@ def sweep(
     weights, m = target.weights_prior, target.n_components
     fixed = conditions_at(target, prior, state.h, inverse_temperature)
 
-    complete = kernel.draw_complete_data(mixture_at(fixed, state), fixed.rows, key=keys["rows"])
+    complete = kernel.draw_complete_data(
+        densities_at(fixed, state), state.log_w, fixed.rows, inverse_temperature=inverse_temperature, key=keys["rows"]
+    )
     partition, log_w = occupied_first(Partition(complete.z, complete.statistics, state.z), state.log_w)
     record = Record(
         state=State(state.k, log_w, partition.z, state.h, state.log_alpha),
@@ -134,14 +136,14 @@ def sweep(
     return state, tuning, record._replace(acceptance=(acceptance @ is_occupied) / jnp.maximum(is_occupied.sum(), 1.0))
 
 
-def mixture_at(fixed: Conditions, state: State) -> Linear:
-    """The natural form of the mixture, its component densities raised to the inverse temperature."""
+def densities_at(fixed: Conditions, state: State) -> Linear:
+    """The natural form of the component densities."""
 
     def eta(z: Float[Array, " q"]) -> Float[Array, " p"]:
         return fixed.target.component(z, fixed.h).components.natural(jnp.zeros(1)).eta[0]
 
     factor = type(fixed.reference.origin.factor)
-    return Linear(jax.vmap(eta)(state.z), None, None, factor).tempered(fixed.inverse_temperature, state.log_w)
+    return Linear(jax.vmap(eta)(state.z), None, None, factor)
 
 
 def _shared_moved(
