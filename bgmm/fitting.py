@@ -91,7 +91,8 @@ def fit(
             raise ValueError(f"{target.n_components} components need at least as many rows, and x has {data.n_counted}")
         if (refusal := settings.refuses(target, start)) is not None:
             able = [name for name in ENGINES if engine_named(name).refuses(target, start) is None]
-            raise ValueError(refusal + (f"; use {' or '.join(able)}" if able else ""))
+            listed = " or ".join(filter(None, [", ".join(able[:-1]), *able[-1:]]))
+            raise ValueError(refusal + (f"; use {listed}" if able else ""))
         begin = None if start is None else start_mixture(start, data, target.n_components)
         question = Question(model, seed, data, rows, position, target, key_occupied)
         answer = _Answer(question, settings)

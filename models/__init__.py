@@ -46,7 +46,10 @@ __all__ = [
 ]
 
 
-@named_options(also=Gaussian)
+_SHARING = {name: f"write components=models.Hierarchical({name}=...)" for name in ("spread", "log_spread_sd")}
+
+
+@named_options(also=Gaussian, places=_SHARING)
 def finite(n_components: int, *, concentration: Concentration = 1.0, components: Family | None = None, **options) -> Mixture:
     """A mixture of a given number of components: Dirichlet weights, Normal means, LogNormal scales, LKJ correlations.
 
@@ -89,7 +92,7 @@ def random_k(
     return Mixture(weights, _family(Hierarchical, components, options))
 
 
-@named_options(also=Gaussian)
+@named_options(also=Gaussian, places=_SHARING)
 def sparse(
     n_components: int = 10, *, concentration: Concentration = 0.01, components: Family | None = None, **options
 ) -> Mixture:
@@ -101,7 +104,7 @@ def sparse(
     return Mixture(Dirichlet(n_components, concentration), _family(Gaussian, components, options))
 
 
-@named_options(also=Gaussian)
+@named_options(also=Gaussian, places=_SHARING)
 def dirichlet_process(
     n_components: int = 20, *, concentration: Concentration = 1.0, components: Family | None = None, **options
 ) -> Mixture:

@@ -16,6 +16,7 @@ from bgmm.core.options import named_options
 from bgmm.models.counts import BetaNegativeBinomial, CountPrior
 from bgmm.models.hyperpriors import Concentration, F, check_concentration, declare_concentration
 from bgmm.program.weights import Count, PaddedDirichlet, Sticks, SymmetricDirichlet, fixed_number
+from bgmm.program.weights_prior import k_is_random
 
 
 @named_options()
@@ -94,7 +95,7 @@ class RandomK(SymmetricDirichlet):
                 f"count must be a prior with a method log_prob(above) such as models.Poisson(1.0), not {self.count!r}"
             )
         check_concentration(self.concentration)
-        check_count("max_components", self.max_components)
+        check_count("max_components", self.max_components, least=2)
         if not isinstance(self.dynamic, bool):
             raise ValueError(f"dynamic must be True or False, not {self.dynamic!r}")
 
@@ -119,6 +120,8 @@ class RandomK(SymmetricDirichlet):
 
     def declare(self) -> Float[Array, " m"]:
         """Sample K and the weights, zero for components beyond K: inside a NumPyro program only."""
+        if not k_is_random(self):
+            raise ValueError("count leaves only one number of components possible; write models.finite with that number")
         concentration = declare_concentration(self.concentration)
         k = numpyro.sample("n_components", Count(self.log_prior_k()))
         return numpyro.sample("weights", PaddedDirichlet(self.dirichlet_parameter(concentration, k), k, self.size))

@@ -17,6 +17,7 @@ from bgmm.posterior.relabel import relabelled
 from bgmm.tree.read import about, has_mixtures, is_independent, posterior_of, presence_of
 
 _MAX_R_HAT = 1.01
+_ENDLESS_R_HAT = 100.0  # what is larger says no more
 _MIN_EFFECTIVE = 400
 _MIN_DRAWS = 100  # of a chain, under which R-hat says little
 _MIN_AGREEMENT = 0.8  # mean agreement of the draws with the mean memberships
@@ -85,10 +86,11 @@ def _judged(tree: xr.DataTree) -> tuple[bool, str]:
         )
     label_free = _diagnostics(_label_free(tree))
     if (label_free["r_hat"] > _MAX_R_HAT).any():
-        name, worst = label_free["r_hat"].idxmax(), label_free["r_hat"].max()
-        sentence = (
-            f"the chains do not agree: R-hat of {name}, which does not depend on labels, is {worst:.3f} (over {_MAX_R_HAT})"
-        )
+        name = str(label_free["r_hat"].idxmax())
+        worst, n_still = float(label_free["r_hat"].max()), int(label_free["n_still"][name])
+        size = f"{worst:.3f} (over {_MAX_R_HAT})" if worst < _ENDLESS_R_HAT else f"over {_ENDLESS_R_HAT:.0f}"
+        still = f", and {n_still} of the {n_chains} chains have one value of it throughout" if n_still else ""
+        sentence = f"the chains do not agree: R-hat of {name}, which does not depend on labels, is {size}{still}"
         return True, sentence + _remedy(tree)
     if has_mixtures(tree):  # after the cheap check, because draws may have to be aligned first
         tree = relabelled(tree, max_rows=_FEW_ROWS)
@@ -161,17 +163,18 @@ def _label_free(tree: xr.DataTree) -> xr.Dataset:
 
 
 def _diagnostics(variables: xr.Dataset) -> pd.DataFrame:
-    """R-hat and bulk effective sample size of each number."""
+    """R-hat and bulk effective sample size of each number, and how many chains have one value of it throughout."""
     import arviz as az  # here, because it imports Matplotlib: half a second that a fit of one draw does not need
 
-    columns: dict[str, list[float]] = {"r_hat": [], "ess_bulk": []}
+    columns: dict[str, list[float]] = {"r_hat": [], "ess_bulk": [], "n_still": []}
     names = []
     with np.errstate(divide="ignore", invalid="ignore"):  # a chain whose draws are all equally far from the median
         for name, value in variables.items():
             names += _names(str(name), value)
+            arrays = value.transpose("chain", "draw", ...).to_numpy().astype(float)
+            flat = arrays.reshape(*arrays.shape[:2], -1)
+            columns["n_still"] += (np.ptp(flat, axis=1) == 0).sum(axis=0).tolist()
             for column, function in (("r_hat", az.rhat), ("ess_bulk", az.ess)):
-                arrays = value.transpose("chain", "draw", ...).to_numpy().astype(float)
-                flat = arrays.reshape(*arrays.shape[:2], -1)
                 columns[column] += [float(function(flat[:, :, i])) for i in range(flat.shape[2])]
     return pd.DataFrame(columns, index=names, dtype=float)
 

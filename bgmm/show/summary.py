@@ -93,20 +93,28 @@ def _occupied_line(tree: xr.DataTree) -> str | None:
 
 
 def _sharing_line(tree: xr.DataTree) -> str | None:
-    """How much the covariances of the clusters have in common, where the model learns it."""
+    """How much the covariances of the clusters have in common, where the model learns it and there are several."""
     posterior = tree["posterior"].to_dataset() if "posterior" in tree.children else xr.Dataset()
     prior = tree["constant_data"].to_dataset() if "constant_data" in tree.children else xr.Dataset()
     if "prior_shape_spread" not in prior or "shape_spread" not in posterior:
         return None
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
+    if "n_occupied" in stats and float(stats["n_occupied"].median()) < 2:
+        return None
     of_prior = prior["prior_shape_spread"]
     draws = posterior["shape_spread"]
+    low, middle, high = of_prior.to_numpy()
+    told_before = f"(prior {middle:.2f}, {low:.2f} to {high:.2f})"
+    if draws.size == 1:
+        return (
+            f"spread of the clusters' shapes: {float(draws.squeeze()):.2f} at the mode {told_before}, which may be far from "
+            "the draws: a sampler says how alike the clusters are"
+        )
     least, median, most = (float(draws.quantile(p)) for p in of_prior["probability"].to_numpy())
     word = next(word for largest, word in _LIKENESS.items() if median <= largest)
-    interval = "at the mode" if draws.size == 1 else f"95 % between {least:.2f} and {most:.2f}"
-    low, middle, high = of_prior.to_numpy()
     return (
-        f"the clusters' shapes are {word}: spread {median:.2f}, {interval} (prior {middle:.2f}, {low:.2f} to {high:.2f}); "
-        "near 0 all clusters have one covariance, well above 1 they are unrelated"
+        f"the clusters' shapes are {word}: spread {median:.2f}, 95 % between {least:.2f} and {most:.2f} {told_before}; near 0 "
+        "all clusters have one covariance, well above 1 they are unrelated"
     )
 
 

@@ -80,6 +80,13 @@ def test_a_log_posterior_that_differs_between_chains_fails_and_names_their_modes
     assert "in different modes or too short" in chains_verdict(same).failure
 
 
+def test_chains_that_never_move_are_counted_and_their_r_hat_is_no_number_to_read(chains):
+    k = np.repeat([[2], [3], [3], [3]], 500, axis=1)
+    stats = chains["sample_stats"].to_dataset().assign(n_occupied=(("chain", "draw"), k))
+    torn = chains_verdict(with_groups(chains, {"sample_stats": stats}))
+    assert "R-hat of n_occupied, which does not depend on labels, is over 100, and 4 of the 4 chains" in torn.failure
+
+
 def test_few_effective_draws_of_the_log_posterior_fail(chains, rng):
     stats = chains["sample_stats"].to_dataset()
     slow = np.repeat(rng.normal(size=(4, 50)), 10, axis=1) + 1e-3 * rng.normal(size=(4, 500))

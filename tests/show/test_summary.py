@@ -89,6 +89,19 @@ def test_the_spread_of_shapes_is_said_in_words_with_its_interval_and_the_prior_b
     text = bgmm.summary(tree)
     assert f"the clusters' shapes are {word}: spread {np.median(draws):.2f}, 95 % between {low:.2f} and {high:.2f}" in text
     assert "(prior 0.40, 0.10 to 1.58)" in text  # quantiles of LogNormal(log 0.4, 0.7)
+    tree["sample_stats"] = xr.DataTree(xr.Dataset({"n_occupied": (("chain", "draw"), np.ones((2, 200), int))}))
+    assert "shapes" not in bgmm.summary(tree)  # one cluster shares nothing
+
+
+def test_a_mode_says_no_words_about_shapes(rng):
+    mixture = random_mixture(rng, 2, 2, spread=4.0)
+    tree = tree_of(jittered(rng, mixture, 1, 1), sample(rng, mixture, 60)[0])
+    tree["posterior"] = tree["posterior"].to_dataset().assign(shape_spread=(("chain", "draw"), [[0.6]]))
+    prior = declared_prior(models.finite(2, components=models.Hierarchical()), 60)
+    tree["constant_data"] = xr.DataTree(xr.Dataset({"prior_shape_spread": prior["prior_shape_spread"]}))
+    text = bgmm.summary(tree)
+    assert "spread of the clusters' shapes: 0.60 at the mode (prior 0.40, 0.10 to 1.58)" in text
+    assert "the clusters' shapes are" not in text
 
 
 def test_one_component_has_a_summary_too(faithful):
