@@ -30,7 +30,6 @@ import numpyro
 from jaxtyping import Array, Float
 
 from bgmm.core import kernel
-from bgmm.core.checks import is_number
 from bgmm.core.components import Components, Mixture
 from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians, Linear, converted
@@ -38,7 +37,7 @@ from bgmm.core.rows import Rows
 from bgmm.core.scaling import Scaling
 from bgmm.program.family import About, ClosedForm, DeclaredMixture, Family, Placed, Recentred
 from bgmm.program.trace import DrawFree, Hold, Layout, one_program, size, unpack
-from bgmm.program.weights_prior import WeightsPrior, concentration_prior
+from bgmm.program.weights_prior import WeightsPrior, concentration_prior, median_concentration
 
 _traced_once = jax.jit  # a larger program that calls such a method in many places traces the model once
 
@@ -133,8 +132,7 @@ class Target:
         """Whether the prior of the weights favours empty components, or leaves the number of components open."""
         if self.not_alike or self.model is None:
             return False
-        alpha = self.weights_prior.concentration
-        return bool(self.discrete) or self.weights_prior.size_is_bound or (is_number(alpha) and alpha < 1)
+        return bool(self.discrete) or self.weights_prior.size_is_bound or median_concentration(self.weights_prior) < 1
 
     @property
     def closed_form(self) -> ClosedForm | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 from numpyro.distributions import Distribution
@@ -97,6 +98,14 @@ def concentration_prior(weights: WeightsPrior) -> Distribution | None:
     """The distribution of the concentration, None where it is a number."""
     value = weights.concentration
     return value.distribution() if isinstance(value, Hyperprior) else None
+
+
+def median_concentration(weights: WeightsPrior) -> float:
+    """The concentration, or about its prior median."""
+    value = weights.concentration
+    if not isinstance(value, Hyperprior):
+        return float(value)
+    return float(np.median(value.distribution().sample(jax.random.key(0), (1000,))))
 
 
 def k_is_random(weights: WeightsPrior) -> bool:

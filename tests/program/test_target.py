@@ -156,3 +156,17 @@ def test_programs_that_no_engine_can_fit_are_refused_in_one_sentence(rng, progra
     with pytest.raises(ValueError, match=says) as refusal:
         target_of(program, rng.normal(size=(8, 1)))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("weights", "empty"),
+    [
+        (models.Dirichlet(3, 0.5), True),
+        (models.Dirichlet(3, 1.0), False),
+        (models.Dirichlet(8, models.Gamma(10.0, 80.0)), True),
+        (models.Dirichlet(8, models.Gamma(80.0, 10.0)), False),
+        (models.RandomK(), True),
+    ],
+)
+def test_a_prior_that_leaves_components_empty_is_known(rng, weights, empty):
+    assert target_of(models.Mixture(weights, models.Gaussian()), rng.normal(size=(20, 2)), np.zeros(2)).leaves_empty is empty
