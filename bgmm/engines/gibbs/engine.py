@@ -38,6 +38,7 @@ class Constants:
     coolest: float = 0.05  # inverse temperature at the beginning of warm-up
     annealed: float = 0.5  # share of warm-up in which it rises to one
     sweeps: int = 3  # for each draw; with 5, iris and crabs take 1.2 to 2.2 times as long to the same diagnostics
+    sweeps_later: int = 6  # after the last look for landmarks: chains that need so many draws move slowly
     tries: int = 1  # splits and merges in each sweep
     jumps: int = 1  # in each sweep
     jumps_worth: float = 0.01  # share accepted since a look under which they are tried in one sweep of each draw alone
@@ -58,7 +59,7 @@ class Gibbs:
     :param n_chains: independent chains, from different numbers of components, side by side in threads.
     :param n_warmup: draws' worth of sweeps before these, in which the likelihood is raised to its full power and step sizes
         are adapted; not kept.
-    :param sweeps_per_draw: sweeps of which the last is kept; by default 3.
+    :param sweeps_per_draw: sweeps of which the last is kept; by default 3, and 6 after 1260 draws.
     :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 1.
     :param stop_early: whether sampling ends after 250, 375, 560, ... draws of each chain, where these pass the diagnostics of
         ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
@@ -144,9 +145,10 @@ class Chains:
     def __init__(self, target: Target, prior: PriorSummary, settings: Gibbs, states: State, *, key: Array):
         self._target, self._prior, self._key = target, prior, key
         self._sweeps = settings.sweeps_per_draw or CONSTANTS.sweeps
+        self._sweeps_later = settings.sweeps_per_draw or CONSTANTS.sweeps_later
         self._n_tries = CONSTANTS.tries if settings.split_merge is None else settings.split_merge
         self._n_jumps = CONSTANTS.jumps if settings.jumps is None else settings.jumps
-        self._with_jumps, self._adapts_jumps = self._sweeps, settings.jumps is None  # sweeps of a draw
+        self._jumps_in_all, self._adapts_jumps = True, settings.jumps is None  # sweeps, or in the last of a draw
         self._landmarks, self._has_landmarks = none(target.rows.n_places, target.n_components), False
         states, tuning = jax.device_get((states, first_tuning(prior)))
         self._carried = [(jax.tree.map(lambda a: a[i], states), tuning) for i in range(len(states.k))]  # noqa: B023
@@ -157,6 +159,7 @@ class Chains:
         :param inverse_temperature: power to which the likelihood is raised after warm-up.
         """
         size, n_chains, n_steps = CONSTANTS.chunk, len(self._carried), n_warmup + n_draws
+        n_often = n_warmup + CONSTANTS.later[-1]
         able = n_warmup and self._n_jumps and self._target.n_components > 1
         steps = [*(share * n_warmup for share in CONSTANTS.looks), *(n_warmup + n for n in CONSTANTS.later)]
         looks = {size * int(step / size) for step in steps if able}
@@ -174,7 +177,9 @@ class Chains:
                 of_draws = [np.pad(a[done : done + size], pad, mode="edge") for a in (inverse_temperatures, rates)]
                 self._key, key = jax.random.split(self._key)
                 n_jumps = self._n_jumps if self._has_landmarks else 0
-                given = (*of_draws, self._landmarks, self._sweeps, self._with_jumps, n_jumps, self._n_tries)
+                sweeps = self._sweeps if done < n_often else self._sweeps_later
+                with_jumps = sweeps if self._jumps_in_all else 1
+                given = (*of_draws, self._landmarks, sweeps, with_jumps, n_jumps, self._n_tries)
 
                 def advanced(carried, key):
                     # on the host, as the first states are: where arrays lie elsewhere, JAX compiles anew
@@ -196,7 +201,7 @@ class Chains:
         if self._adapts_jumps and self._has_landmarks:
             since = recent[len(recent) // 2 :]  # about those since the last look
             accepted = np.mean([chunk.jumps_accepted for chunk in since]) / self._n_jumps
-            self._with_jumps = self._sweeps if accepted >= CONSTANTS.jumps_worth else 1
+            self._jumps_in_all = bool(accepted >= CONSTANTS.jumps_worth)
         self._key, key = jax.random.split(self._key)
         flat = jax.tree.map(lambda *a: np.concatenate(np.concatenate(a, axis=1)), *recent)
         self._landmarks = find_landmarks(self._target, self._prior, flat, key=key)
