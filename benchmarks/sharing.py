@@ -7,7 +7,11 @@ build/benchmarks/sharing.jsonl is not fitted again. The evidence of another prio
 LKJ(eta) or of the spread b ~ LogNormal(log b_0, s_b), over that of the default, is the posterior mean of the ratio of the two
 prior densities, since only these sites depend on the hyperparameters. In the table is its log, in nats, summed over data sets
 of a kind; plus or minus a standard error, from the effective draws of the ratio. Fits take 400 draws of four chains after 300
-of warm-up.
+of warm-up. In the table are the data sets fitted so far.
+
+The defaults stay, although a smaller b_0 with a wider s_b gains 19 nats: exactly tied groups give all of it but .5, and no
+real data are exactly tied. On the ten labelled sets of LABELLED.md, which are apart from this tuning, the posterior median of b
+is .11 to 1.1, well within the default prior's .10 to 1.6.
 """
 
 from __future__ import annotations
@@ -118,7 +122,7 @@ def _write(lines: list[dict]) -> None:
             ratio, error = np.array([line["log_ratios"][name] for line in of]).T
             values.append(f"{ratio.sum():+.2f} ± {np.sqrt(np.square(error).sum()):.2f}")
         body.append([name, *values])
-    text = ["# Other priors of what covariances share", "", (__doc__ or "").split("\n\n")[1].strip(), ""]
+    text = ["# Other priors of what covariances share", "", "\n\n".join((__doc__ or "").split("\n\n")[1:]).strip(), ""]
     text += [*table(head, body), "", *table(["data", "b"], [[line["name"], f"{line['spread']:.2f}"] for line in lines])]
     TABLE.write_text("\n".join(text) + "\n")
 

@@ -40,7 +40,8 @@ class NUTS:
     :param max_tree_depth: at most 2^depth leapfrog steps a draw.
     :param n_starts: restarts among which the modes are sought.
     :param stop_early: whether sampling ends after 250, 375, 560, ... draws of each chain, where these pass the diagnostics of
-        ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
+        ``summary``: R-hat at most 1.01 and 400 effective draws of what does not depend on labels and of the clusters that
+        at least half of the draws have. False takes all ``n_draws``.
     :param on_interrupt: "raise" ends the fit on Ctrl-C (KeyboardInterrupt); "keep" returns what was drawn after warm-up, with
         a warning, and the tree and its summary say so.
     """

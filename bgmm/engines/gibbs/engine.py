@@ -62,7 +62,8 @@ class Gibbs:
     :param sweeps_per_draw: sweeps of which the last is kept; by default 3, and 6 after 1260 draws.
     :param split_merge: changes of the partition, each one or two splits or merges, that are tried in each sweep; by default 1.
     :param stop_early: whether sampling ends after 250, 375, 560, ... draws of each chain, where these pass the diagnostics of
-        ``summary``: R-hat at most 1.01 and 400 effective draws of everything. False takes all ``n_draws``.
+        ``summary``: R-hat at most 1.01 and 400 effective draws of what does not depend on labels and of the clusters that
+        at least half of the draws have. False takes all ``n_draws``.
     :param jumps: changes of the whole partition that are tried in each sweep: the rows are assigned anew by a mixture that the
         chains visited before, or by one at a mode of some number of clusters (``gibbs.jumps``), so that chains pass at once
         between numbers and modes that splits and merges hardly join. By default one; where fewer than 1 % were accepted, as in
