@@ -102,10 +102,8 @@ def concentration_prior(weights: WeightsPrior) -> Distribution | None:
 
 def median_concentration(weights: WeightsPrior) -> float:
     """The concentration, or about its prior median."""
-    value = weights.concentration
-    if not isinstance(value, Hyperprior):
-        return float(value)
-    return float(np.median(value.distribution().sample(jax.random.key(0), (1000,))))
+    prior = concentration_prior(weights)
+    return float(weights.concentration if prior is None else np.median(prior.sample(jax.random.key(0), (1000,))))  # type: ignore[arg-type]
 
 
 def k_is_random(weights: WeightsPrior) -> bool:
