@@ -104,16 +104,16 @@ def _sharing_line(tree: xr.DataTree) -> str | None:
     of_prior = prior["prior_shape_spread"]
     draws = posterior["shape_spread"]
     low, middle, high = of_prior.to_numpy()
-    beside = f"(prior {middle:.2f}, {low:.2f} to {high:.2f})"
+    prior_range = f"(prior {middle:.2f}, {low:.2f} to {high:.2f})"
     if draws.size == 1:
         return (
-            f"spread of the clusters' shapes: {float(draws.squeeze()):.2f} at the mode {beside}, which may be far from "
+            f"spread of the clusters' shapes: {float(draws.squeeze()):.2f} at the mode {prior_range}, which may be far from "
             "the draws: a sampler says how alike the clusters are"
         )
     least, median, most = (float(draws.quantile(p)) for p in of_prior["probability"].to_numpy())
     word = next(word for largest, word in _LIKENESS.items() if median <= largest)
     return (
-        f"the clusters' shapes are {word}: spread {median:.2f}, 95 % between {least:.2f} and {most:.2f} {beside}; near 0 "
+        f"the clusters' shapes are {word}: spread {median:.2f}, 95 % between {least:.2f} and {most:.2f} {prior_range}; near 0 "
         "all clusters have one covariance, well above 1 they are unrelated"
     )
 
