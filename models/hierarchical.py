@@ -124,12 +124,12 @@ def _covariance(A: Float[Array, "d d"]) -> Float[Array, "d d"]:
     number, and no Cholesky factor be found (Higham 2002, theorem 10.7).
     """
     d = len(A)
-    return A @ A.T * (1 + 4 * d**2 * jnp.finfo(A.dtype).eps * jnp.eye(d, dtype=A.dtype))
+    return A @ A.T * (1 + 4 * d**2 * jnp.finfo(A.dtype).eps * jnp.eye(d))
 
 
 def _correlation_scale(b: Float[Array, ""]) -> Float[Array, ""]:
     """s(b): about the standard deviation of a Fisher-transformed partial correlation under LKJ(1 + 1 / (4 b^2))."""
-    return jnp.sqrt(2.0) * b / jnp.sqrt(1 + 4 * b**2)
+    return 2**0.5 * b / jnp.sqrt(1 + 4 * b**2)
 
 
 def _shared_factor(shared: dict[str, Array]) -> Float[Array, "d d"]:

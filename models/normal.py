@@ -20,7 +20,7 @@ from bgmm.program.family import About
 from bgmm.program.lkj import LKJ
 
 
-def sample_correlation_tril(name: str, d: int, concentration: Float[Array, ""] | float, *k: int) -> Float[Array, "*k d d"]:
+def sample_correlation_tril(name: str, d: int, concentration: float, *k: int) -> Float[Array, "*k d d"]:
     """A site of Cholesky factors of LKJ correlations, one or k; of one feature there is nothing to sample."""
     if d == 1:
         return jnp.ones((*k, 1, 1))

@@ -8,16 +8,84 @@ degrees of freedom.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
-from numpyro.distributions import Distribution, LKJCholesky, constraints
+from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.transforms import CorrCholeskyTransform
-from numpyro.distributions.util import signed_stick_breaking_tril
+from scipy.special import betaln
 
 _LARGE = 32.0  # b, beyond which four terms of an expansion have all digits
+_AS_GIVEN: dict[str, Any] = {"mode": "promise_in_bounds", "wrap_negative_indices": False, "indices_are_sorted": True}
+
+
+class CorrelationFactor(CorrCholeskyTransform):
+    r"""NumPyro's ``CorrCholeskyTransform`` as a program of a quarter of the size, and without loss of digits far from zero.
+
+    .. math::
+        L_{ij} = \tanh(x_{ij}) \prod_{l < j} \mathrm{sech}(x_{il}) \quad (i > j), \qquad
+        L_{ii} = \prod_{l < i} \mathrm{sech}(x_{il}), \qquad
+        |dL / dx| = \prod_{i > j} \mathrm{sech}^{i - j + 1}(x_{ij})
+    """
+
+    def __call__(self, x: Float[Array, "... r"]) -> Float[Array, "... d d"]:
+        """The Cholesky factor L whose partial correlations on the C-vine are tanh(x)."""
+        d = self.forward_shape(x.shape)[-1]
+        at = (..., *np.tril_indices(d, -1))  # on the host: JAX's own are computed at each call
+        below = jnp.zeros((*x.shape[:-1], d, d), x.dtype).at[at].set(x, unique_indices=True, **_AS_GIVEN)
+        log_shares = _log_cosh(below) @ np.triu(np.ones((d, d), x.dtype), 1)
+        return (jnp.tanh(below) + np.eye(d, dtype=x.dtype)) * jnp.exp(-log_shares)
+
+    def _inverse(self, y: Float[Array, "... d d"]) -> Float[Array, "... r"]:
+        d = y.shape[-1]
+        at = (..., *np.tril_indices(d, -1))
+        beyond = jnp.square(y) @ np.tril(np.ones((d, d), y.dtype), -1)  # sums over the columns after each
+        return jnp.arcsinh(y.at[at].get(**_AS_GIVEN) / jnp.sqrt(beyond.at[at].get(**_AS_GIVEN)))
+
+    def log_abs_det_jacobian(self, x, y, intermediates=None) -> Float[Array, "..."]:
+        """log |dL / dx|, L by its entries below the diagonal."""
+        i, j = np.tril_indices(y.shape[-1], -1)
+        return -(_log_cosh(x) * (i - j + 1)).sum(-1)
+
+
+def _log_cosh(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log cosh x with all digits, also near zero; infinite from |x| = 710."""
+    return jnp.log1p(2 * jnp.square(jnp.sinh(0.5 * x)))
+
+
+class LKJ(Distribution):
+    r"""Cholesky factors L of correlation matrices, with a density over their entries below the diagonal.
+
+    .. math::
+        p(L) = \prod_{i = 2}^d L_{ii}^{d - i + 2 (\eta - 1)} \Big/
+               \prod_{j = 1}^{d - 1} \left[2^{2 b_j - 1} B(b_j, b_j)\right]^{d - j}
+
+    :param concentration: eta.
+    """
+
+    support = constraints.corr_cholesky
+    pytree_aux_fields = ("dimension", "concentration")
+
+    def __init__(self, dimension: int, concentration: float, *, validate_args: bool | None = None):
+        self.dimension, self.concentration = dimension, concentration
+        super().__init__((), (dimension, dimension), validate_args=validate_args)
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+        """Draws of the Cholesky factor."""
+        return CorrelationFactor()(LKJDeviations(self.dimension, self.concentration, 1.0).sample(key, sample_shape))
+
+    def log_prob(self, value: Float[Array, "... d d"], intermediates=None) -> Float[Array, "..."]:
+        """Log density of L."""
+        d, eta = self.dimension, self.concentration
+        b = eta + (d - np.arange(2, d + 1)) / 2
+        log_constant = (np.arange(d - 1, 0, -1) * ((2 * b - 1) * np.log(2) + betaln(b, b))).sum()
+        diagonal = value.at[(..., *np.diag_indices(d))].get(**_AS_GIVEN)
+        log_diagonal = jnp.log(diagonal[..., 1:])
+        return (log_diagonal * (d - np.arange(2, d + 1) + 2 * (eta - 1))).sum(-1) - log_constant
 
 
 def _student_t(nu: Float[Array, "..."], *, key: Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
@@ -25,19 +93,6 @@ def _student_t(nu: Float[Array, "..."], *, key: Array, shape: tuple[int, ...]) -
     key_radius, key_angle = jax.random.split(key)
     radius = jnp.expm1(-2 / nu * jnp.log(jax.random.uniform(key_radius, shape, minval=1e-300)))
     return jnp.sqrt(radius) * jnp.cos(2 * jnp.pi * jax.random.uniform(key_angle, shape))
-
-
-class LKJ(LKJCholesky):
-    """NumPyro's LKJCholesky with another sampling method."""
-
-    def __init__(self, dimension: int, concentration=1.0, *, validate_args: bool | None = None):
-        super().__init__(dimension, concentration, sample_method="cvine", validate_args=validate_args)
-
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-        """Draws of the Cholesky factor."""
-        nu = 2 * self._beta.concentration1
-        t = _student_t(nu, key=key, shape=(*sample_shape, *self.batch_shape, nu.shape[-1]))
-        return signed_stick_breaking_tril(t / jnp.sqrt(1 + jnp.square(t)))
 
 
 class LKJDeviations(Distribution):
@@ -74,14 +129,8 @@ class LKJDeviations(Distribution):
     def log_prob(self, value: Float[Array, "... r"], intermediates=None) -> Float[Array, "..."]:
         """Log density of u."""
         b = self._b
-        log_constant = 0.5 * jnp.log(jnp.pi) - _log_gamma_step(b)  # by Legendre's duplication formula
+        log_constant = 0.5 * np.log(np.pi) - _log_gamma_step(b)  # by Legendre's duplication formula
         return (-2 * b * _log_cosh(self.scale * value) - log_constant + jnp.log(self.scale)).sum(-1)
-
-
-def _log_cosh(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log cosh x, with all digits near zero, where log 2 - |x| and the rest nearly cancel."""
-    near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.clip(x, -1.0, 1.0) / 2)))
-    return jnp.where(jnp.abs(x) < 1, near, jnp.abs(x) + jnp.log1p(jnp.exp(-2 * jnp.abs(x))) - jnp.log(2.0))
 
 
 def _log_gamma_step(b: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -94,11 +143,11 @@ def _log_gamma_step(b: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def correlation_tril(u: Float[Array, "*k r"], scale: Float[Array, ""]) -> Float[Array, "*k d d"]:
     """The Cholesky factors whose partial correlations on the C-vine are tanh(scale u)."""
-    return CorrCholeskyTransform()(scale * u)
+    return CorrelationFactor()(scale * u)
 
 
 def correlation_deviations(R: Float[Array, "d d"], scale: Float[Array, ""]) -> tuple[Float[Array, " r"], Float[Array, ""]]:
     """The u of a Cholesky factor R, and log |du / dR|, R by its entries below the diagonal."""
-    transform = CorrCholeskyTransform()
+    transform = CorrelationFactor()
     x = transform.inv(R)
     return x / scale, -transform.log_abs_det_jacobian(x, R) - x.size * jnp.log(scale)

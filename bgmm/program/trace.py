@@ -17,9 +17,12 @@ import numpy as np
 import numpyro
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, ExpandedDistribution, biject_to, constraints
+from numpyro.distributions.constraints import Constraint
+from numpyro.distributions.transforms import IndependentTransform, Transform
 from numpyro.primitives import Messenger
 
 from bgmm.program.distributions import ComponentMixture
+from bgmm.program.lkj import CorrelationFactor
 
 type Layout = tuple[tuple[str, tuple[int, ...]], ...]  # names and unconstrained shapes of latent sites, in the order of z
 
@@ -29,6 +32,15 @@ one_program = threading.RLock()  # held by the thread that runs a program; an au
 def size(layout: Layout) -> int:
     """Length of z."""
     return sum(int(np.prod(shape)) for _, shape in layout)
+
+
+def bijection(support: Constraint) -> Transform:
+    """From unconstrained values onto a support: NumPyro's ``biject_to``, but for correlations our own transform."""
+    if support is constraints.corr_cholesky:
+        return CorrelationFactor()
+    if isinstance(support, constraints.independent):
+        return IndependentTransform(bijection(support.base_constraint), support.reinterpreted_batch_ndims)
+    return biject_to(support)
 
 
 def unpack(layout: Layout, z: Float[Array, " z"]) -> dict[str, Array]:
@@ -59,7 +71,7 @@ def layout_of(trace: dict[str, dict[str, Any]]) -> Layout:
                 f"site '{name}' is discrete; sum the assignments out by observing bgmm.GaussianMixture, "
                 "they are drawn afterwards"
             )
-        layout.append((name, tuple(biject_to(site["fn"].support).inverse_shape(np.shape(site["value"])))))
+        layout.append((name, tuple(bijection(site["fn"].support).inverse_shape(np.shape(site["value"])))))
     return tuple(layout)
 
 
@@ -82,7 +94,7 @@ class Hold(Messenger):
         """Set the value of a latent site."""
         if msg["type"] != "sample" or msg["is_observed"] or msg["value"] is not None:
             return
-        transform = biject_to(msg["fn"].support)
+        transform = bijection(msg["fn"].support)
         z = self.values[msg["name"]]
         value = transform(z)
         self.log_jacobians[msg["name"]] = jnp.sum(transform.log_abs_det_jacobian(z, value))
@@ -125,12 +137,12 @@ class DrawFree(Messenger):
     def process_message(self, msg: dict[str, Any]) -> None:
         """Set the value of a fixed site."""
         if msg["type"] == "sample" and msg["name"] in self.fixed:
-            msg["value"] = biject_to(msg["fn"].support)(self.fixed[msg["name"]])
+            msg["value"] = bijection(msg["fn"].support)(self.fixed[msg["name"]])
 
     def postprocess_message(self, msg: dict[str, Any]) -> None:
         """Keep the unconstrained value of a site that was drawn."""
         if msg["type"] == "sample" and not msg["is_observed"] and msg["name"] not in self.fixed:
-            self.values[msg["name"]] = biject_to(msg["fn"].support).inv(msg["value"])
+            self.values[msg["name"]] = bijection(msg["fn"].support).inv(msg["value"])
 
 
 def read_trace[T](function: Callable[[], object], read: Callable[[dict[str, dict[str, Any]]], T]) -> T:
