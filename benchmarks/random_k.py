@@ -81,7 +81,7 @@ def chains(folder: Path) -> None:
 
 
 def _dispersed(x: np.ndarray) -> dict:
-    """Five chains of the default model, begun with the numbers of components that ``gibbs.engine`` states."""
+    """Five chains of the default model, begun with the numbers of components that ``gibbs.sampler`` states."""
     settings = bgmm.Gibbs(n_draws=N_DRAWS, n_chains=5, stop_early=False)
     found = []
     for engine in (replace(settings, n_draws=5, sweeps_per_draw=1), settings):  # the first compiles

@@ -31,8 +31,8 @@ from benchmarks.store import keep_line, kept_lines
 from benchmarks.tables import table
 from bgmm import models
 from bgmm.core.precision import in_float64
-from bgmm.engines.gibbs.engine import Chains, first_states
 from bgmm.engines.gibbs.reference import summarise_prior
+from bgmm.engines.gibbs.sampler import Chains, first_states
 from bgmm.fitting import declared_target
 from bgmm.inputs import read_data
 
@@ -84,7 +84,7 @@ def compared(x: np.ndarray) -> dict:
     targets = {name: _target(x, models.Hierarchical(**changed)) for name, changed in {"": {}, **VARIANTS}.items()}
     target = targets.pop("")
     prior = summarise_prior(target, key=key_prior)
-    chains = Chains(target, prior, SETTINGS, first_states(target, prior, SETTINGS.n_chains, key=key_start), key=key_run)
+    chains = Chains(target, prior, first_states(target, prior, SETTINGS.n_chains, key=key_start), key=key_run)
     records = list(chains.draw(SETTINGS.n_warmup, SETTINGS.n_draws))
     h = np.concatenate([record.state.h for record in records], axis=1)[:, SETTINGS.n_warmup :]
     now = _log_priors(target, h)

@@ -31,6 +31,7 @@ from jaxtyping import Array, Float
 
 from bgmm.core import kernel
 from bgmm.core.components import Components, Mixture
+from bgmm.core.dense import Dense
 from bgmm.core.factor import AnyArray, Factor
 from bgmm.core.gaussians import Gaussians, Linear, converted
 from bgmm.core.rows import Rows
@@ -135,6 +136,11 @@ class Target:
         return bool(self.discrete) or self.weights_prior.size_is_bound or median_concentration(self.weights_prior) < 1
 
     @property
+    def guess_structure(self) -> tuple[type[Factor], bool]:
+        """Factor of Gaussians that guess at the components, and whether tied: as theirs, else dense and not tied."""
+        return (Dense, False) if self.structure is None else self.structure
+
+    @property
     def closed_form(self) -> ClosedForm | None:
         """The family, where it has an M-step of maximum likelihood in closed form."""
         return self._family if isinstance(self._family, ClosedForm) and self.structure is not None else None
@@ -206,8 +212,8 @@ class Target:
         return Mixture(log_w, components)
 
     def like(self, guess: Mixture) -> Mixture:
-        """Gaussians with factors of the structure that the program's components have."""
-        return guess if self.structure is None else converted(guess, *self.structure)
+        """Gaussians with factors of the structure that guesses at the program's components have."""
+        return converted(guess, *self.guess_structure)
 
     def _component_at(self, z: Float[Array, " q"], h: Float[Array, " h"]) -> tuple[Hold, Components]:
         assert self.model is not None

@@ -11,7 +11,7 @@ import xarray as xr
 from arviz_base import dict_to_dataset
 
 from bgmm.core.components import Mixture
-from bgmm.tree.schema import variable_of
+from bgmm.tree.schema import SITE_DIMS, variable_of
 
 
 def variables_of(mixture: Mixture) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
@@ -52,14 +52,16 @@ def draws_groups(
             others[name] = value
         elif value.shape != mixtures[name].shape or not np.allclose(value, mixtures[name]):
             others[f"{name}_site"] = value
+    d = len(features)
+    site_dims = {name: list(dims) for name, dims in SITE_DIMS.items() if name in others and others[name].shape[2:] == (d,)}
     plain = {name: value for name, value in stats.items() if name not in dims}
     with_dims = xr.Dataset({name: (dims[name], value) for name, value in stats.items() if name in dims})
     groups = {"sample_stats": xr.merge([dataset(plain, {}, features), with_dims])}
     if random_k:
-        groups["posterior"] = dataset(others | {"n_occupied": stats["n_occupied"]}, {}, features)
+        groups["posterior"] = dataset(others | {"n_occupied": stats["n_occupied"]}, site_dims, features)
         groups["components"] = dataset(mixtures, mixture_dims, features)
     else:
-        groups["posterior"] = dataset(mixtures | others, mixture_dims, features)
+        groups["posterior"] = dataset(mixtures | others, mixture_dims | site_dims, features)
     if log_prior is not None:
         groups["log_prior"] = dataset({"log_prior": log_prior}, {}, features)
     return groups

@@ -42,6 +42,7 @@ DIMS: Mapping[str, tuple[str, ...]] = {
     "covariances": ("cluster", "feature", "feature_bis"),
     "correlations": ("cluster", "pair"),
 }
+SITE_DIMS: Mapping[str, tuple[str, ...]] = {"shared_scales": ("feature",)}  # of sites that are no variables of the mixture
 GROUPS = (
     *("posterior", "components", "sample_stats", "log_prior", "observed_data", "constant_data", "log_likelihood"),
     *("posterior_predictive", "prior", "prior_predictive"),

@@ -25,8 +25,8 @@ from bgmm.engines.chains import after_warmup
 from bgmm.engines.gibbs import annealing, jumps, moves, partitions
 from bgmm.engines.gibbs import sweep as sweeps
 from bgmm.engines.gibbs.draws import describe
-from bgmm.engines.gibbs.engine import Chains, first_states
 from bgmm.engines.gibbs.reference import Conditions, conditions_at, one, summarise_prior
+from bgmm.engines.gibbs.sampler import Chains, first_states
 from bgmm.engines.gibbs.sweep import State, first_tuning
 from bgmm.program.declare import make_target
 from bgmm.program.target import Target
@@ -362,6 +362,7 @@ def test_a_fit_answers_how_many_with_a_tree_that_arviz_takes_as_it_is(tree, fait
     assert violations(tree) == [] == violations(bgmm.relabel(tree))
     shared = {"shared_scales", "shape_spread"}
     assert {"n_components", "n_occupied", "concentration", *shared} == set(tree["posterior"].data_vars)
+    assert list(tree["posterior"]["shared_scales"]["feature"].to_numpy()) == list(faithful.columns)
     assert np.isfinite(az.summary(tree, round_to="none")["mean"].astype(float)).all()
     components = tree["components"]
     k, k_plus = (tree["posterior"][name] for name in ("n_components", "n_occupied"))
@@ -460,10 +461,9 @@ def test_without_the_likelihood_the_default_priors_are_recovered(rng):
     model = models.random_k(max_components=6)
     target = target_of(model, rng.normal(size=(12, 2)))
     summary = summarise_prior(target, key=jax.random.key(0))
-    settings = bgmm.Gibbs(n_draws=4000, n_warmup=300, n_chains=4)
     states = first_states(target, summary, 4, key=jax.random.key(1))
-    chains = Chains(target, summary, settings, states, key=jax.random.key(2)).draw(300, 4000, inverse_temperature=0.0)
-    (found,) = after_warmup(chains, settings.n_warmup, [settings.n_draws])
+    chains = Chains(target, summary, states, key=jax.random.key(2)).draw(300, 4000, inverse_temperature=0.0)
+    (found,) = after_warmup(chains, 300, [4000])
     draws = describe(target, found)
     prior = Predictive(model, num_samples=20_000)(jax.random.key(3), np.zeros((12, 2)))
 

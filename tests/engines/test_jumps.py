@@ -16,12 +16,12 @@ import bgmm
 from bgmm import models
 from bgmm.core.in_memory import in_memory
 from bgmm.engines.chains import after_warmup
-from bgmm.engines.gibbs import engine, jumps, modes
-from bgmm.engines.gibbs.engine import Chains, _advance, first_states
+from bgmm.engines.gibbs import jumps, modes, sampler
 from bgmm.engines.gibbs.landmarks import of_each
 from bgmm.engines.gibbs.modes import seen_under
 from bgmm.engines.gibbs.partitions import Partition
 from bgmm.engines.gibbs.reference import summarise_prior
+from bgmm.engines.gibbs.sampler import Chains, _advance, first_states
 from bgmm.engines.gibbs.sweep import no_record
 from bgmm.program.declare import make_target
 
@@ -41,7 +41,7 @@ def first(target) -> Chains:
     """Chains before warm-up."""
     prior = summarise_prior(target, key=jax.random.key(0))
     states = first_states(target, prior, CHAINS, key=jax.random.key(1))
-    return Chains(target, prior, bgmm.Gibbs(sweeps_per_draw=1, split_merge=1), states, key=jax.random.key(2))
+    return Chains(target, prior, states, sweeps_per_draw=1, split_merge=1, key=jax.random.key(2))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_jumps_leave_the_posterior_as_it_is(chains, expected):
 
 @pytest.mark.slow
 def test_landmarks_found_among_the_draws_leave_the_posterior_as_it_is(target, expected, monkeypatch):
-    monkeypatch.setattr(engine, "CONSTANTS", replace(engine.CONSTANTS, later=(50, 100, 200, 400, 800)))
+    monkeypatch.setattr(sampler, "CONSTANTS", replace(sampler.CONSTANTS, later=(50, 100, 200, 400, 800)))
     found = functionals(first(target), 4000, n_jumps=2, n_tries=0, n_warmup=400)
     assert largest_z(found, expected) < 4.0
 
@@ -116,11 +116,11 @@ def test_planted_faults_are_found(chains, expected, fault, monkeypatch):
         monkeypatch.setattr(jumps, "log_permanents", as_labelled(jumps.log_permanents))
     else:
         monkeypatch.setattr(jumps, "log_probability", uniform)
-    engine._advance.clear_cache()
+    sampler._advance.clear_cache()
     try:
         assert largest_z(functionals(chains, 3000, n_jumps=2, n_tries=0), expected) > 6.0
     finally:
-        engine._advance.clear_cache()
+        sampler._advance.clear_cache()
 
 
 @pytest.mark.parametrize("m", [1, 3, 5])
@@ -204,14 +204,14 @@ def test_a_fit_tells_of_its_jumps(rng):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("n_warmup", [3, 9, 24])
 def test_landmarks_are_sought_in_warm_up_and_a_few_times_after_it_and_then_no_more(target, n_warmup, monkeypatch):
-    def stays(target, prior, carried, key, inverse_temperatures, *given):
+    def stays(target, prior, carried, inverse_temperatures, *given, key):
         return carried, jax.tree.map(lambda a: np.stack([a] * len(inverse_temperatures)), no_record(carried[0]))
 
-    monkeypatch.setattr(engine, "_advance", stays)
+    monkeypatch.setattr(sampler, "_advance", stays)
     chains = first(target)
     looks, chunks = [], chains.draw(n_warmup, 40)
     monkeypatch.setattr(chains, "_look", lambda recent: looks.append(5 * done))
-    monkeypatch.setattr(engine, "CONSTANTS", replace(engine.CONSTANTS, later=(10, 20)))
+    monkeypatch.setattr(sampler, "CONSTANTS", replace(sampler.CONSTANTS, later=(10, 20)))
     for done, _ in enumerate(chunks, start=1):  # noqa: B007
         pass
     assert sum(look <= n_warmup for look in looks) <= 2

@@ -110,7 +110,7 @@ def test_missing_values_leave_complete_rows_to_the_moves(rng):
     x = clusters(rng)
     x[rng.uniform(size=len(x)) < 0.3, 0] = np.nan
     rows, _ = in_memory(x)
-    sketch = split_merge.sketch_of(rows, None, rng=rng)
+    sketch = split_merge.sketch_of(rows, (Dense, False), rng=rng)
     assert float(sketch.weights.sum()) == pytest.approx((~np.isnan(x)).all(1).sum())
     found = split_merge.improved(sketch, wrong((Dense, False)))
     assert np.square(np.asarray(found.components.means)[:, None] - CENTRES[None]).sum(2).min(0).max() < 0.1

@@ -112,13 +112,13 @@ def _explored(
     Gaussian, since Gaussians are misled by heavy tails.
     """
     n_slots = len(guesses.log_weights)
-    sketch = None if whole or target.structure is None else sketch_of(target.rows, target.structure, rng=rng)
+    sketch = None if whole or target.structure is None else sketch_of(target.rows, target.guess_structure, rng=rng)
     starts = guesses if sketch is None else best_of(sketch, guesses, CONSTANTS.kept)
     optima = ascend(target, objective, begun(target, objective, starts, n_slots), spent=10, n_slots=n_slots)
     modes = distinct(heights(optima), ~np.asarray(optima.collapsed), apart=apart)
     if not moves or len(modes) == 1 or target.n_components < 3:  # of two that are merged, none is left to split
         return optima
-    sketch = sketch or sketch_of(target.rows, target.structure, rng=rng)
+    sketch = sketch or sketch_of(target.rows, target.guess_structure, rng=rng)
     of_mode = (jax.tree.map(lambda a, mode=mode: a[mode[0]], optima.mixture) for mode in modes[: CONSTANTS.kept])
     moved = [found for mixture in of_mode if (found := improved(sketch, mixture)) is not None]
     if not moved:

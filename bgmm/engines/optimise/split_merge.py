@@ -28,7 +28,6 @@ from jax.scipy.special import logsumexp, xlogy
 from jaxtyping import Array, Float, Int
 
 from bgmm.core.components import Mixture
-from bgmm.core.dense import Dense
 from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians, Linear, moments
 from bgmm.core.in_memory import InMemory, subsample
@@ -67,9 +66,9 @@ class Sketch:
     tied: bool = field(metadata={"static": True})
 
 
-def sketch_of(rows: Rows, structure: tuple[type[Factor], bool] | None, *, rng: np.random.Generator) -> Sketch:
-    """Rows for the moves of a mixture with this structure of Gaussians; dense ones judge for other families."""
-    factor, tied = (Dense, False) if structure is None else structure
+def sketch_of(rows: Rows, structure: tuple[type[Factor], bool], *, rng: np.random.Generator) -> Sketch:
+    """Rows for the moves of Gaussians with this factor, tied or not."""
+    factor, tied = structure
     n_statistics = jax.eval_shape(factor.statistics, jnp.zeros((rows.n_features, 1))).shape[0]
     some = subsample(rows, min(_CONSTANTS.rows, _CONSTANTS.numbers // n_statistics), rng=rng)
     x = np.moveaxis(np.asarray(some.x, float), 1, 0).reshape(rows.n_features, -1)

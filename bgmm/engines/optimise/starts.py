@@ -12,7 +12,6 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from bgmm.core.checks import numpy_generator
 from bgmm.core.components import Mixture
-from bgmm.core.dense import Dense
 from bgmm.core.factor import Factor
 from bgmm.core.gaussians import Gaussians, converted
 from bgmm.core.in_memory import padded_rows
@@ -36,7 +35,7 @@ def first_guesses(target: Target, n_starts: int, starts: str, start: Mixture | N
     Components stand in the order of their first coordinate, which makes a program that declares its means as ordered as
     easy to start as any other.
     """
-    structure = (Dense, False) if target.structure is None else target.structure
+    structure = target.guess_structure
     if start is not None:
         return _alone(jax.tree.map(jnp.asarray, start), *structure)
     key_rows, key_starts = jax.random.split(key)
