@@ -17,6 +17,7 @@ from numpyro.infer.hmc import hmc
 
 from bgmm.core.checks import check_between, check_choice, check_count, check_flag
 from bgmm.core.components import Mixture
+from bgmm.core.one_off import one_off
 from bgmm.core.options import named_options
 from bgmm.core.progress import advance as advance_bar
 from bgmm.core.progress import is_shown, note, split_r_hat, stage
@@ -109,7 +110,7 @@ def _kernel(n_warmup: int, target_accept: float, max_tree_depth: int):
 
     begin, move = hmc(potential_fn_gen=potential, algo="NUTS")
 
-    @jax.jit
+    @one_off
     @partial(jax.vmap, in_axes=(None, 0, 0, 0))
     def start(target, mode, factor, key):
         key_start, key_chain = jax.random.split(key)
