@@ -124,7 +124,7 @@ def _covariance(A: Float[Array, "d d"]) -> Float[Array, "d d"]:
     number, and no Cholesky factor be found (Higham 2002, theorem 10.7).
     """
     d = len(A)
-    return A @ A.T * (1 + 4 * d**2 * jnp.finfo(A.dtype).eps * jnp.eye(d))
+    return A @ A.T * (1 + 4 * d**2 * jnp.finfo(A.dtype).eps * jnp.eye(d, dtype=A.dtype))
 
 
 def _correlation_scale(b: Float[Array, ""]) -> Float[Array, ""]:

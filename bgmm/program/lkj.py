@@ -8,6 +8,7 @@ degrees of freedom.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -19,12 +20,14 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.transforms import CorrCholeskyTransform
 from scipy.special import betaln
 
+from bgmm.core.factor import AnyArray
+
 _LARGE = 32.0  # b, beyond which four terms of an expansion have all digits
-_AS_GIVEN: dict[str, Any] = {"mode": "promise_in_bounds", "wrap_negative_indices": False, "indices_are_sorted": True}
+_TRUSTED: dict[str, Any] = {"mode": "promise_in_bounds", "wrap_negative_indices": False, "indices_are_sorted": True}
 
 
 class CorrelationFactor(CorrCholeskyTransform):
-    r"""NumPyro's ``CorrCholeskyTransform`` as a program of a quarter of the size, and without loss of digits far from zero.
+    r"""NumPyro's ``CorrCholeskyTransform`` in a program of a seventh of the operations, and with all digits far from zero.
 
     .. math::
         L_{ij} = \tanh(x_{ij}) \prod_{l < j} \mathrm{sech}(x_{il}) \quad (i > j), \qquad
@@ -32,19 +35,20 @@ class CorrelationFactor(CorrCholeskyTransform):
         |dL / dx| = \prod_{i > j} \mathrm{sech}^{i - j + 1}(x_{ij})
     """
 
-    def __call__(self, x: Float[Array, "... r"]) -> Float[Array, "... d d"]:
+    def __call__(self, x: Float[AnyArray, "... r"]) -> Float[Array, "... d d"]:
         """The Cholesky factor L whose partial correlations on the C-vine are tanh(x)."""
         d = self.forward_shape(x.shape)[-1]
-        at = (..., *np.tril_indices(d, -1))  # on the host: JAX's own are computed at each call
-        below = jnp.zeros((*x.shape[:-1], d, d), x.dtype).at[at].set(x, unique_indices=True, **_AS_GIVEN)
-        log_shares = _log_cosh(below) @ np.triu(np.ones((d, d), x.dtype), 1)
-        return (jnp.tanh(below) + np.eye(d, dtype=x.dtype)) * jnp.exp(-log_shares)
+        entries = (..., *np.tril_indices(d, -1))  # on the host: the program would compute JAX's own at each call
+        lower = jnp.zeros((*x.shape[:-1], d, d), x.dtype).at[entries].set(x, unique_indices=True, **_TRUSTED)
+        log_shares = -_log_cosh(lower) @ np.triu(np.ones((d, d), x.dtype), 1)
+        return (jnp.tanh(lower) + np.eye(d, dtype=x.dtype)) * jnp.exp(log_shares)
 
-    def _inverse(self, y: Float[Array, "... d d"]) -> Float[Array, "... r"]:
-        d = y.shape[-1]
-        at = (..., *np.tril_indices(d, -1))
-        beyond = jnp.square(y) @ np.tril(np.ones((d, d), y.dtype), -1)  # sums over the columns after each
-        return jnp.arcsinh(y.at[at].get(**_AS_GIVEN) / jnp.sqrt(beyond.at[at].get(**_AS_GIVEN)))
+    def _inverse(self, y: Float[AnyArray, "... d d"]) -> Float[Array, "... r"]:
+        """x, where no square on the diagonal of L is under the least number."""
+        y, d = jnp.asarray(y), y.shape[-1]
+        entries = (..., *np.tril_indices(d, -1))
+        tails = jnp.square(y) @ np.tril(np.ones((d, d), y.dtype), -1)  # sums over the columns after each
+        return jnp.arcsinh(y.at[entries].get(**_TRUSTED) / jnp.sqrt(tails.at[entries].get(**_TRUSTED)))
 
     def log_abs_det_jacobian(self, x, y, intermediates=None) -> Float[Array, "..."]:
         """log |dL / dx|, L by its entries below the diagonal."""
@@ -53,8 +57,9 @@ class CorrelationFactor(CorrCholeskyTransform):
 
 
 def _log_cosh(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log cosh x with all digits, also near zero; infinite from |x| = 710."""
-    return jnp.log1p(2 * jnp.square(jnp.sinh(0.5 * x)))
+    """log cosh x with all digits, also near zero; from |x| = 20 its slope is one to the last of them."""
+    near = jnp.clip(x, -20.0, 20.0)
+    return jnp.log1p(2 * jnp.square(jnp.sinh(0.5 * near))) + jnp.abs(x - near)
 
 
 class LKJ(Distribution):
@@ -64,7 +69,7 @@ class LKJ(Distribution):
         p(L) = \prod_{i = 2}^d L_{ii}^{d - i + 2 (\eta - 1)} \Big/
                \prod_{j = 1}^{d - 1} \left[2^{2 b_j - 1} B(b_j, b_j)\right]^{d - j}
 
-    :param concentration: eta.
+    :param concentration: eta, a number and no array.
     """
 
     support = constraints.corr_cholesky
@@ -78,12 +83,12 @@ class LKJ(Distribution):
         """Draws of the Cholesky factor."""
         return CorrelationFactor()(LKJDeviations(self.dimension, self.concentration, 1.0).sample(key, sample_shape))
 
-    def log_prob(self, value: Float[Array, "... d d"], intermediates=None) -> Float[Array, "..."]:
+    def log_prob(self, value: Float[AnyArray, "... d d"], intermediates=None) -> Float[Array, "..."]:
         """Log density of L."""
         d, eta = self.dimension, self.concentration
         b = eta + (d - np.arange(2, d + 1)) / 2
         log_constant = (np.arange(d - 1, 0, -1) * ((2 * b - 1) * np.log(2) + betaln(b, b))).sum()
-        diagonal = value.at[(..., *np.diag_indices(d))].get(**_AS_GIVEN)
+        diagonal = jnp.asarray(value).at[(..., *np.diag_indices(d))].get(**_TRUSTED)
         log_diagonal = jnp.log(diagonal[..., 1:])
         return (log_diagonal * (d - np.arange(2, d + 1) + 2 * (eta - 1))).sum(-1) - log_constant
 
@@ -129,7 +134,7 @@ class LKJDeviations(Distribution):
     def log_prob(self, value: Float[Array, "... r"], intermediates=None) -> Float[Array, "..."]:
         """Log density of u."""
         b = self._b
-        log_constant = 0.5 * np.log(np.pi) - _log_gamma_step(b)  # by Legendre's duplication formula
+        log_constant = 0.5 * math.log(math.pi) - _log_gamma_step(b)  # by Legendre's duplication formula
         return (-2 * b * _log_cosh(self.scale * value) - log_constant + jnp.log(self.scale)).sum(-1)
 
 

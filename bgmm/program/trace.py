@@ -35,7 +35,7 @@ def size(layout: Layout) -> int:
 
 
 def bijection(support: Constraint) -> Transform:
-    """From unconstrained values onto a support: NumPyro's ``biject_to``, but for correlations our own transform."""
+    """From unconstrained values onto a support: NumPyro's ``biject_to``, but our own onto Cholesky factors of correlations."""
     if support is constraints.corr_cholesky:
         return CorrelationFactor()
     if isinstance(support, constraints.independent):

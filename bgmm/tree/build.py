@@ -53,7 +53,7 @@ def draws_groups(
         elif value.shape != mixtures[name].shape or not np.allclose(value, mixtures[name]):
             others[f"{name}_site"] = value
     d = len(features)
-    site_dims = {name: list(dims) for name, dims in SITE_DIMS.items() if name in others and others[name].shape[2:] == (d,)}
+    site_dims = {name: list(of) for name, of in SITE_DIMS.items() if name in others and others[name].shape[2:] == (d,)}
     plain = {name: value for name, value in stats.items() if name not in dims}
     with_dims = xr.Dataset({name: (dims[name], value) for name, value in stats.items() if name in dims})
     groups = {"sample_stats": xr.merge([dataset(plain, {}, features), with_dims])}

@@ -65,9 +65,8 @@ def _advance(target, prior, carried, inverse_temperatures, rates, landmarks, swe
         def one(i, carry):
             state, tuning, _ = carry
             n_jumps = jnp.where(i >= sweeps - tries.with_jumps, tries.n_jumps, 0)
-            key_sweep = jax.random.fold_in(key, i)
-            how = rate, landmarks, n_jumps, tries.n_tries
-            return sweep(target, prior, state, tuning, inverse_temperature, *how, key=key_sweep)
+            chosen = rate, landmarks, n_jumps, tries.n_tries
+            return sweep(target, prior, state, tuning, inverse_temperature, *chosen, key=jax.random.fold_in(key, i))
 
         state, tuning = carry
         state, tuning, record = jax.lax.fori_loop(0, sweeps, one, (state, tuning, no_record(state)))
@@ -78,7 +77,10 @@ def _advance(target, prior, carried, inverse_temperatures, rates, landmarks, swe
 
 
 class Chains:
-    """Chains of the sampler, which go on where they are; None stands for the defaults of ``Gibbs``."""
+    """Chains of the sampler, which go on where they are.
+
+    :param sweeps_per_draw: as in ``Gibbs``, ``split_merge`` and ``jumps`` too; None stands for its default.
+    """
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class Chains:
                 of_draws = [np.pad(a[done : done + size], pad, mode="edge") for a in (inverse_temperatures, rates)]
                 early = done < n_warmup + CONSTANTS.later[-1]
                 chunk = self._chunk(each, of_draws, self._sweeps if early else self._sweeps_later)
-                if done < max(looks, default=0) and inverse_temperatures[done] == inverse_temperature:
+                if CONSTANTS.annealed * n_warmup <= done < max(looks, default=0):
                     recent.append(chunk)
                 advance(min(size, n_steps - done))
                 if is_shown():
@@ -135,14 +137,14 @@ class Chains:
         return {CONSTANTS.chunk * int(step / CONSTANTS.chunk) for step in steps}
 
     def _chunk(self, each: Callable, of_draws: list[np.ndarray], sweeps: int) -> Record:
-        """The next draws of all chains, with axes chain and draw, at these temperatures and rates."""
+        """The next draws of all chains, with axes chain and draw; ``of_draws`` holds their inverse temperatures and rates."""
         self._key, key = jax.random.split(self._key)
         tries = Tries(sweeps if self._jumps_in_all else 1, self._n_jumps if self._has_landmarks else 0, self._n_tries)
 
         def advanced(carried, key):
             # on the host, as the first states are: where arrays lie elsewhere, JAX compiles anew
-            given = (*of_draws, self._landmarks, sweeps, tries)
-            return jax.device_get(_advance(self._target, self._prior, carried, *given, key=key))
+            of_all = self._landmarks, sweeps, tries
+            return jax.device_get(_advance(self._target, self._prior, carried, *of_draws, *of_all, key=key))
 
         found = each(advanced, self._carried, jax.random.split(key, len(self._carried)))
         self._carried = [carried for carried, _ in found]
