@@ -467,24 +467,26 @@ def test_without_the_likelihood_the_default_priors_are_recovered(rng):
     draws = describe(target, found)
     prior = Predictive(model, num_samples=20_000)(jax.random.key(3), np.zeros((12, 2)))
 
-    def quantities(k, alpha, w, means, scale_tril):
-        """None depends on labels: K, log alpha, weights, and averages over the components of the mixture."""
+    def quantities(sites, w, means, scale_tril):
+        """None depends on labels: K, log alpha, log b, weights, and averages over the components of the mixture."""
+        k, alpha, b = (np.asarray(sites[name]) for name in ("n_components", "concentration", "shape_spread"))
         sd = np.sqrt(np.square(scale_tril).sum(-1))
         r = (scale_tril[..., 0, :] * scale_tril[..., 1, :]).sum(-1) / sd.prod(-1)
         log_sd = np.log(sd)
         each = [w**2, w * means[..., 0], w * means[..., 1] ** 2, w * log_sd[..., 0], w * log_sd[..., 1] ** 2, w * r, w * r**2]
-        return np.stack([1.0 * k, k == 1, np.log(alpha), *(a.sum(-1) for a in each)])
+        return np.stack([1.0 * k, k == 1, np.log(alpha), np.log(b), np.log(b) ** 2, *(a.sum(-1) for a in each)])
 
-    R = np.asarray(prior["correlation_tril"])
+    p = {name: np.asarray(value) for name, value in prior.items()}
+    b = p["shape_spread"][:, None]
+    r = np.tanh(np.sqrt(2) * b / np.sqrt(1 + 4 * b**2) * p["correlation_deviations"][..., 0])
+    R = np.stack([np.stack([np.ones_like(r), 0 * r], -1), np.stack([r, np.sqrt(1 - r**2)], -1)], -2)
+    W = p["shared_scales"][:, :, None] * p["shared_correlation_tril"]
+    A = W[:, None] @ (np.exp(b[..., None] * p["scale_deviations"])[..., None] * R)
     floor = 0.01  # no recording step
-    SR = np.asarray(prior["scales"])[..., None] * R
-    scale_tril = np.linalg.cholesky(SR @ np.swapaxes(SR, -1, -2) + floor**2 * np.eye(2))
-    expected = quantities(
-        *(np.asarray(prior[name]) for name in ("n_components", "concentration", "weights", "means")), scale_tril
-    )
+    scale_tril = np.linalg.cholesky(A @ np.swapaxes(A, -1, -2) + floor**2 * np.eye(2))
+    expected = quantities(p, p["weights"], p["means"], scale_tril)
     m = draws.mixture
-    means, L = np.asarray(m.components.means), np.asarray(m.components.factor.L)
-    found = quantities(draws.sites["n_components"], draws.sites["concentration"], np.exp(m.log_weights), means, L)
+    found = quantities(draws.sites, np.exp(m.log_weights), np.asarray(m.components.means), np.asarray(m.components.factor.L))
     for ours, theirs in zip(found, expected, strict=True):
         error = np.hypot(theirs.std() / np.sqrt(theirs.size), float(az.mcse(ours, method="mean")))
         assert abs(ours.mean() - theirs.mean()) < 4.0 * error
