@@ -46,7 +46,7 @@ def test_the_log_likelihood_is_that_of_the_draws(faithful_tree, faithful):
     np.testing.assert_allclose(stored, log_density(mixture, faithful.to_numpy()), rtol=1e-9)
 
 
-@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("missing", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_log_prior_and_log_likelihood_add_up_to_the_log_posterior_less_the_jacobian(missing, faithful):
     x = faithful.to_numpy().copy()
     if missing:

@@ -41,7 +41,11 @@ def cluster():
     return fixed, statistics, jnp.asarray(z[chosen]), np.log(w.mean()) + log_w.max()
 
 
-@pytest.mark.parametrize(("numbers", "paths"), [(5, 1), (1, 10)], ids=["one factor", "two paths of five factors"])
+@pytest.mark.parametrize(
+    ("numbers", "paths"),
+    [pytest.param(5, 1, marks=pytest.mark.slow), (1, 10)],
+    ids=["one factor", "two paths of five factors"],
+)
 def test_weights_forwards_and_backwards_are_distributed_as_one_another(cluster, numbers, paths, monkeypatch):
     """With r = w / evidence, the mean of g(r) backwards is that of r g(r) forwards, for any g (Crooks 1999)."""
     fixed, statistics, posterior, log_evidence = cluster

@@ -95,7 +95,7 @@ def test_no_step_of_closed_form_em_lowers_the_log_likelihood(iris):
     assert (heights[-1] - heights[0]).min() > 1
 
 
-@pytest.mark.parametrize("engine", [EM(prior=False, n_starts=3), EM(n_starts=3)])
+@pytest.mark.parametrize("engine", [pytest.param(EM(prior=False, n_starts=3), marks=pytest.mark.slow), EM(n_starts=3)])
 def test_weight_two_equals_the_row_twice(rng, faithful, engine):
     x = faithful.to_numpy()[:100]
     twice = rng.uniform(size=100) < 0.3

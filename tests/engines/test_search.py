@@ -52,6 +52,7 @@ def problems(iris):
         yield standard_target(models.finite(3), x), seed
 
 
+@pytest.mark.slow
 def test_the_optimum_is_that_of_plain_em_in_fewer_passes(iris):
     """No start ends lower than EM from the same guess, unless in another mode; and EM finds nothing more to gain there."""
     gaps, passes = [], []

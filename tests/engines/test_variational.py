@@ -99,7 +99,7 @@ def test_elbo_of_vi_is_not_below_that_of_laplace_and_both_are_bounds(faithful):
     assert all("approximation passes its checks" in bgmm.summary(tree) for tree in trees)
 
 
-@pytest.mark.parametrize("engine", ENGINES[:2], ids=["laplace", "vi"])
+@pytest.mark.parametrize("engine", [ENGINES[0], pytest.param(ENGINES[1], marks=pytest.mark.slow)], ids=["laplace", "vi"])
 def test_old_faithful_agrees_with_nuts(faithful, faithful_tree, engine):
     tree = bgmm.fit(models.finite(2), faithful, engine, seed=0)
     table = bgmm.agreement({"this": tree, "nuts": faithful_tree}).loc["this"]

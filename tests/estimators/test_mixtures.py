@@ -167,7 +167,7 @@ def test_a_component_of_one_row_is_an_error_without_regularisation(x):
         GaussianMixture(3, reg_covar=0.0, random_state=0, n_init=5).fit(far)
 
 
-@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag"])
+@pytest.mark.parametrize("covariance_type", ["full", pytest.param("tied", marks=pytest.mark.slow), "diag"])
 def test_an_engine_finds_at_least_the_likelihood_of_scikit_learns_em(covariance_type, x):
     one = GaussianMixture(2, covariance_type=covariance_type, random_state=0, tol=1e-6).fit(x)
     best = GaussianMixture(2, covariance_type=covariance_type, random_state=0, engine=bgmm.EM(prior=False)).fit(x)
