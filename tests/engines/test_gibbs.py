@@ -134,7 +134,7 @@ def arbitrary_landmarks(target) -> jumps.Landmarks:
         pytest.param(SharedRate(), marks=pytest.mark.slow),
         pytest.param(Tied(), marks=pytest.mark.slow),
         pytest.param(NonCentred(), marks=pytest.mark.slow),
-        models.Hierarchical(),
+        pytest.param(models.Hierarchical(), marks=pytest.mark.slow),
     ],
     ids=lambda f: type(f).__name__,
 )

@@ -315,6 +315,7 @@ def test_few_draws_are_filled_up(rng):
         assert float(found["effective_draws"]) > 400
 
 
+@pytest.mark.slow
 def test_hard_posterior_is_flagged_with_a_remedy(rng):
     """Three components for twelve rows of one normal."""
     x = rng.normal(size=(12, 1))
