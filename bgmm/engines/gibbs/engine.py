@@ -86,7 +86,7 @@ class Gibbs:
         with stage("first states of the chains"):
             prior = summarise_prior(target, key=key_prior)
             states = first_states(target, prior, self.n_chains, key=key_start)
-        how_often = {name: getattr(self, name) for name in ("sweeps_per_draw", "split_merge", "jumps")}
-        chains = Chains(target, prior, states, **how_often, key=key_run)
+        sweeps, tries, jumps = self.sweeps_per_draw, self.split_merge, self.jumps
+        chains = Chains(target, prior, states, sweeps_per_draw=sweeps, split_merge=tries, jumps=jumps, key=key_run)
         draws_of, described = chains.draw(self.n_warmup, self.n_draws), partial(describe, target)
         return sampled(draws_of, self.n_warmup, self.n_draws, described, enough if self.stop_early else None, self.on_interrupt)
