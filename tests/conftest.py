@@ -17,7 +17,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 mpl.use("agg")
 
-_MANY_MAPS = 25_000  # a program has tens of them
+_MANY_MAPS = 45_000  # a program has tens of them
 
 _LONGEST = [  # files, the longest first, so that no worker begins one of them while the other has nothing left to do
     *("engines/test_gibbs", "test_laws", "engines/test_variational", "engines/test_jumps", "test_fit", "engines/test_em"),

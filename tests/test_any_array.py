@@ -67,7 +67,7 @@ def test_any_column_is_fitted_or_refused(x):
 
 @pytest.fixture(scope="module")
 def tree():
-    return bgmm.fit(models.finite(2), BLOBS, ENGINE)
+    return bgmm.fit(models.finite(2, components=models.Diagonal()), BLOBS, ENGINE)
 
 
 @few

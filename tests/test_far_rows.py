@@ -61,6 +61,7 @@ def test_two_clusters_are_found_beside_wild_rows_on_all_sides(n, distance):
     assert (own > 0.99).all()
 
 
+@pytest.mark.slow
 def test_a_stream_names_far_rows_and_follows_the_others_too(tmp_path):
     np.save(tmp_path / "rows.npy", WILD)
     with pytest.warns(UserWarning, match=FAR):

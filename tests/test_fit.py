@@ -207,7 +207,7 @@ def test_a_skipped_column_is_told_of(faithful):
     assert list(tree["posterior"]["feature"].to_numpy()) == ["eruption", "waiting"]
 
 
-@pytest.mark.parametrize("engine", [FAST, bgmm.EM(n_starts=1)])
+@pytest.mark.parametrize("engine", [FAST, pytest.param(bgmm.EM(n_starts=1), marks=pytest.mark.slow)])
 def test_weights_count_rows_from_the_data_to_the_tree(rng, engine):
     """Weight 2 equals the row twice and weight 0 its absence, scaling included."""
     x = np.concatenate([rng.normal(0, 1, size=(60, 2)), rng.normal(8, 1, size=(60, 2))])

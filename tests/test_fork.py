@@ -98,7 +98,8 @@ def test_a_fork_after_a_fit_says_in_one_sentence_how_to_start_processes():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
-@pytest.mark.parametrize("bgmm_is", ["imported", pytest.param("unknown", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("bgmm_is", ["imported", "unknown"])
 def test_a_fork_after_jax_computed_without_bgmm_says_it_too(bgmm_is):
     (fitted,) = run(bgmm_is, UNKNOWN)
     assert "forked after JAX had computed in its parent" in fitted
@@ -112,7 +113,8 @@ def test_a_fork_before_the_first_fit_computes():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 @pytest.mark.parametrize(
-    ("parent", "says"), [("unknown", "3.0"), ("computed", "spawn"), pytest.param("lazy", "spawn", marks=pytest.mark.slow)]
+    ("parent", "says"),
+    [("unknown", "3.0"), *(pytest.param(parent, "spawn", marks=pytest.mark.slow) for parent in ("computed", "lazy"))],
 )
 def test_a_fork_that_imports_bgmm_first_computes_or_says_it_cannot(parent, says):
     (said,) = run(parent, FIRST_IN_CHILD)

@@ -34,6 +34,9 @@ NUMBERED = {
 }
 
 
+MODEL = models.finite(2, components=models.Diagonal())
+
+
 def frame(index) -> pd.DataFrame:
     rng = np.random.default_rng(8)
     x = np.concatenate([rng.normal(-3, 1, size=(N // 2, 2)), rng.normal(3, 1, size=(N // 2, 2))])
@@ -41,7 +44,7 @@ def frame(index) -> pd.DataFrame:
 
 
 def fitted(x, **options) -> xr.DataTree:
-    return bgmm.fit(models.finite(2), x, bgmm.EM(n_starts=1), **options)
+    return bgmm.fit(MODEL, x, bgmm.EM(n_starts=1), **options)
 
 
 def answers(tree: xr.DataTree) -> dict[str, xr.DataArray | xr.Dataset]:
@@ -143,7 +146,7 @@ def test_parquet_keeps_an_index(tmp_path):
 def test_the_index_makes_no_difference_to_numbers_arviz_and_pictures():
     x = frame(INDICES["strings"])
     settings = bgmm.NUTS(n_draws=50, n_warmup=100, n_chains=2, n_starts=2)
-    tree, plain = (bgmm.relabel(bgmm.fit(models.finite(2), rows, settings)) for rows in (x, x.reset_index(drop=True)))
+    tree, plain = (bgmm.relabel(bgmm.fit(MODEL, rows, settings)) for rows in (x, x.reset_index(drop=True)))
     xr.testing.assert_equal(tree["posterior"].to_dataset(), plain["posterior"].to_dataset())
     with warnings.catch_warnings(action="ignore"):  # that so few draws are few
         loo, other = (az.loo(each, pointwise=True) for each in (tree, plain))

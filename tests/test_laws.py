@@ -35,7 +35,7 @@ QUICK = {
     ("diagonal", "map"),
     ("spherical", "map"),
     ("spherical", "ml"),
-} | {("tied diagonal", engine) for engine in ("map", "vi", "nuts", "gibbs")}
+} | {("tied diagonal", engine) for engine in ("map", "nuts", "gibbs")}
 
 
 def rows_of_clusters(n, d, seed=0):
@@ -189,7 +189,6 @@ DERIVATIVES = {
         DERIVATIVES,
         (
             "tied diagonal",
-            "student-t",
             "diagonal learned",
             "diagonal sticks",
             "gaussian missing",

@@ -6,6 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
+import arviz as az
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
@@ -16,11 +17,16 @@ NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
 
 def test_the_example_prints_what_the_readme_shows(capsys):
     code, shown = re.search(r"```python\n(import bgmm\n.*?)```\n\n```text\n(.*?)```", README, re.S).groups()
-    exec(compile(code, "README.md", "exec"), {})
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
     printed = capsys.readouterr().out
     assert NUMBER.sub("", printed).split() == NUMBER.sub("", shown).split()
-    numbers = [np.array(NUMBER.findall(text), dtype=float) for text in (printed, shown)]
-    np.testing.assert_allclose(*numbers, atol=0.03)  # other machines draw other numbers
+    ours, theirs = (np.array(NUMBER.findall(text), dtype=float) for text in (printed, shown))
+    # Other machines draw other numbers: two means of draws differ by as much as their Monte Carlo errors and rounding allow.
+    means = [1, 2, 4, 5]  # the labels of the two rows stand before them
+    errors = np.full(ours.shape, 0.03)
+    errors[means] = 0.01 + 4.5 * np.sqrt(2) * az.mcse(names["posterior"]["means"]).to_numpy().ravel()
+    assert (np.abs(ours - theirs) <= errors).all(), (ours, theirs, errors)
 
 
 def test_a_program_of_the_readers_own_is_fitted():

@@ -18,6 +18,7 @@ from bgmm.data.stream import Stream
 from bgmm.data.table import as_table, read_table
 
 RNG = np.random.default_rng(8)
+ONE, QUICK = models.finite(1, components=models.Diagonal()), bgmm.EM(n_starts=1)  # compiled quickly
 X = np.concatenate([RNG.normal(size=(30, 2)), 8 + RNG.normal(size=(30, 2))])
 
 
@@ -32,10 +33,10 @@ def test_whole_numbers_that_float64_rounds_are_named_by_row_and_column(values):
     x = np.array([[2**53, 5], [2**53 + 2, 6], [2**53 + 4, 9], [2**53 + 7, 8]]).astype(values)
     expected = r"^column 'stamp' of the table has whole numbers above 2\^53, .* \(row 4 has 9007199254740999\)"
     with pytest.warns(UserWarning, match=expected):
-        bgmm.fit(models.finite(1), pd.DataFrame(x, columns=["stamp", "b"]), "em")
+        bgmm.fit(ONE, pd.DataFrame(x, columns=["stamp", "b"]), QUICK)
     with pytest.warns(UserWarning, match=expected.replace("stamp", "x1")):
-        bgmm.fit(models.finite(1), x, "em")
-    bgmm.fit(models.finite(1), x[:3], "em")  # exact in float64, and warnings are errors
+        bgmm.fit(ONE, x, QUICK)
+    bgmm.fit(ONE, x[:3], QUICK)  # exact in float64, and warnings are errors
 
 
 BIG = 2**53 + 1
@@ -86,7 +87,7 @@ def test_a_fit_of_a_stream_names_the_first_row_that_float64_rounds_and_no_exact_
     assert stream_of(tmp_path / "exact.npy", x).lost_digits() == []
     x[66_000, 1] += 1
     with pytest.warns(UserWarning, match=r"^column 'x2' of '.*rows.npy' has whole numbers above 2\^53, .* \(row 66001 has"):
-        bgmm.fit(models.finite(1), stream_of(tmp_path / "rows.npy", x), bgmm.EM(n_starts=1))
+        bgmm.fit(ONE, stream_of(tmp_path / "rows.npy", x), QUICK)
 
 
 def test_weights_and_means_beyond_float64_are_refused():

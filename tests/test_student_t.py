@@ -119,6 +119,7 @@ def test_nuts_draws_it(x, mode):
     assert set(tree["posterior"].data_vars) == set(mode["posterior"].data_vars)
 
 
+@pytest.mark.slow
 def test_em_from_a_stream_reaches_the_mode_that_it_reaches_in_memory(x, mode, tmp_path):
     np.save(tmp_path / "rows.npy", x)
     streamed = bgmm.fit(MODEL, bgmm.stream(tmp_path / "rows.npy"), bgmm.EM(), seed=0)

@@ -105,7 +105,7 @@ def heeded():
 
 
 @pytest.mark.usefixtures("heeded")
-@pytest.mark.parametrize("engine", [bgmm.NUTS, bgmm.Gibbs])
+@pytest.mark.parametrize("engine", [bgmm.NUTS, pytest.param(bgmm.Gibbs, marks=pytest.mark.slow)])
 def test_a_fit_that_was_interrupted_says_so_in_a_warning_its_tree_and_its_summary(engine, monkeypatch):
     module, name = (nuts, "advance_bar") if engine is bgmm.NUTS else (sampler, "advance")
     size = 50 if engine is bgmm.NUTS else 5

@@ -39,7 +39,9 @@ def total_log_likelihood(tree) -> float:
     return float(bgmm.log_density(tree).sum())
 
 
-@pytest.mark.parametrize(("name", "k"), [("iris", 3), ("faithful", 2), ("galaxies", 3)])
+@pytest.mark.parametrize(
+    ("name", "k"), [("iris", 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("faithful", 2), ("galaxies", 3)))]
+)
 def test_maximum_likelihood_reaches_the_best_of_50_restarts_of_scikit_learn(name, k, iris, faithful):
     x = {"iris": iris, "faithful": faithful, "galaxies": bgmm.galaxies()}[name]
     tree = bgmm.fit(models.finite(k), x, engine=bgmm.EM(prior=False, n_starts=50), seed=0)
@@ -95,7 +97,8 @@ def test_no_step_of_closed_form_em_lowers_the_log_likelihood(iris):
     assert (heights[-1] - heights[0]).min() > 1
 
 
-@pytest.mark.parametrize("engine", [pytest.param(EM(prior=False, n_starts=3), marks=pytest.mark.slow), EM(n_starts=3)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [EM(prior=False, n_starts=3), EM(n_starts=3)])
 def test_weight_two_equals_the_row_twice(rng, faithful, engine):
     x = faithful.to_numpy()[:100]
     twice = rng.uniform(size=100) < 0.3
@@ -147,6 +150,7 @@ def test_a_collapsed_start_is_not_chosen_and_a_fit_without_choice_says_so(rng):
         bgmm.fit(models.finite(4), x, engine=bgmm.EM(prior=False, n_starts=2), seed=0)
 
 
+@pytest.mark.slow
 def test_em_without_a_closed_form_is_maximum_likelihood_all_the_same(rng, faithful):
     """A program of the user's, with the priors ignored, reaches what the closed form reaches."""
     import numpyro

@@ -204,9 +204,10 @@ def test_without_the_likelihood_the_prior_of_everything_is_recovered(n, joint):
     assert largest_z(joint, n, inverse_temperature=0.0) < 4.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family",
-    [models.Hierarchical(), pytest.param(models.Gaussian(tied=True), marks=pytest.mark.slow)],
+    [models.Hierarchical(), models.Gaussian(tied=True)],
     ids=["centred forms", "tied"],
 )
 def test_what_is_shared_moves_the_same_where_only_the_first_components_are_looked_at(family, monkeypatch, rng):
@@ -353,7 +354,7 @@ def test_drawn_missing_values_have_the_conditional_moments(inverse_temperature):
 @pytest.fixture(scope="module")
 def tree(faithful):
     # else as by default: the tests of demo and README compile the same
-    settings = bgmm.Gibbs(n_draws=300, n_warmup=200, sweeps_per_draw=2, stop_early=False)
+    settings = bgmm.Gibbs(n_draws=150, n_warmup=100, sweeps_per_draw=2, stop_early=False)
     with pytest.warns(UserWarning, match="the chains"):  # this short they do not agree on the number
         return bgmm.fit(models.random_k(), faithful, engine=settings, seed=0)
 

@@ -59,7 +59,7 @@ def test_normal_posterior_is_exact(rng, engine):
     assert (np.abs(mu.std(0) / sd - 1) < 4 / np.sqrt(2 * effective)).all()
 
 
-@pytest.mark.parametrize("engine", ENGINES[:2], ids=["laplace", "vi"])
+@pytest.mark.parametrize("engine", [pytest.param(ENGINES[0], marks=pytest.mark.slow), ENGINES[1]], ids=["laplace", "vi"])
 def test_skewed_posterior_is_that_of_a_grid(rng, engine):
     """A few rows of one component: its scale is skewed, and unweighted draws of t_8 are a quarter too wide."""
     x = rng.normal(3.0, 2.0, size=12)
@@ -247,7 +247,8 @@ def test_two_modes_of_one_height_both_count(engine):
 
 
 @pytest.mark.filterwarnings("ignore:this approximation may be wrong")  # k-hat lies near its limit, and rounding decides
-@pytest.mark.parametrize("engine", [pytest.param(ENGINES[0], marks=pytest.mark.slow), ENGINES[1]], ids=["laplace", "vi"])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES[:2], ids=["laplace", "vi"])
 def test_every_labelling_of_a_program_counts_in_its_evidence(engine):
     """Two means and a weight, integrated on a grid, beside a site that has as many values and is not of the components."""
     x = np.array([-1.2, -0.3, 0.1, 0.8, 1.9, 2.2])

@@ -12,6 +12,10 @@ from sklearn.exceptions import ConvergenceWarning
 from bgmm.estimators import BayesianGaussianMixture, GaussianMixture
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+TWO_QUICK = pytest.mark.parametrize(
+    "covariance_type",
+    [pytest.param(kind, marks=() if kind in ("full", "diag") else pytest.mark.slow) for kind in COVARIANCE_TYPES],
+)
 OURS = {"GaussianMixture": GaussianMixture, "BayesianGaussianMixture": BayesianGaussianMixture}
 
 
@@ -86,7 +90,7 @@ def test_a_tied_covariance_that_begins_at_seeds_is_scikit_learns_of_centred_rows
 
 
 @pytest.mark.parametrize("weights", ["dirichlet_process", "dirichlet_distribution"])
-@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@TWO_QUICK
 def test_variational_inference_takes_the_same_steps(covariance_type, weights, iris):
     x = iris.to_numpy()
     priors = {

@@ -11,6 +11,9 @@ from bgmm.estimators import BayesianGaussianMixture, GaussianMixture
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 BOTH = (GaussianMixture, BayesianGaussianMixture)
+FULL_ALONE = pytest.mark.parametrize(
+    "covariance_type", [pytest.param(kind, marks=() if kind == "full" else pytest.mark.slow) for kind in COVARIANCE_TYPES]
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def test_weight_two_equals_the_row_twice(covariance_type, x):
     assert weighted.n_iter_ == repeated.n_iter_
 
 
-@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@FULL_ALONE
 def test_variational_weight_two_equals_the_row_twice(covariance_type, x):
     c = np.where(np.arange(len(x)) % 3 == 0, 2.0, 1.0)
     copies = np.repeat(x, c.astype(int), axis=0)
@@ -69,7 +72,7 @@ def test_one_component_of_rows_with_missing_values_is_the_maximum_of_their_likel
 
 
 @pytest.mark.parametrize("estimator", BOTH)
-@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@FULL_ALONE
 def test_the_bound_never_falls_with_missing_values(estimator, covariance_type, x):
     holed = x.copy()
     holed[::4, 0] = np.nan
@@ -167,7 +170,9 @@ def test_a_component_of_one_row_is_an_error_without_regularisation(x):
         GaussianMixture(3, reg_covar=0.0, random_state=0, n_init=5).fit(far)
 
 
-@pytest.mark.parametrize("covariance_type", ["full", pytest.param("tied", marks=pytest.mark.slow), "diag"])
+@pytest.mark.parametrize(
+    "covariance_type", ["full", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("tied", "diag"))]
+)
 def test_an_engine_finds_at_least_the_likelihood_of_scikit_learns_em(covariance_type, x):
     one = GaussianMixture(2, covariance_type=covariance_type, random_state=0, tol=1e-6).fit(x)
     best = GaussianMixture(2, covariance_type=covariance_type, random_state=0, engine=bgmm.EM(prior=False)).fit(x)

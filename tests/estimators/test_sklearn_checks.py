@@ -9,7 +9,7 @@ import bgmm
 from bgmm import models
 from bgmm.estimators import BayesianGaussianMixture, Clusters, GaussianMixture
 
-# Programs that compile quickly: the checks bring a dozen shapes of data, and are about the interface.
+# Programs that compile quickly: the checks bring a dozen shapes of data, and are about the interface. Still they take a minute.
 QUICK = Clusters(model=models.finite(2, components=models.Spherical()), engine=bgmm.EM(prior=False, n_starts=1))
 SAMPLED = Clusters(
     model=models.random_k(max_components=4, components=models.Spherical()),
@@ -22,6 +22,7 @@ def test_the_mixtures_are_estimators(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([QUICK])
 def test_clusters_is_an_estimator(estimator, check):
     check(estimator)

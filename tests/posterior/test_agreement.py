@@ -66,7 +66,12 @@ def test_distances_are_those_by_hand(rng):
 def test_a_mode_has_no_spread_to_compare(rng):
     trees = fits(rng)
     x = np.stack([trees["one"]["observed_data"][name] for name in ("f0", "f1")], axis=1)
-    mode = bgmm.fit(bgmm.models.finite(3), pd.DataFrame(x, columns=["f0", "f1"]), bgmm.EM(n_starts=2), seed=0)
+    mode = bgmm.fit(
+        bgmm.models.finite(3, components=bgmm.models.Diagonal()),
+        pd.DataFrame(x, columns=["f0", "f1"]),
+        bgmm.EM(n_starts=2),
+        seed=0,
+    )
     table = bgmm.agreement({"mode": mode, "draws": trees["other"]}).loc["mode"]
     assert np.isfinite(table.loc["shift of means (sd)", "value"])
     assert np.isnan(table.loc["sd ratio of means", "value"])
@@ -109,7 +114,7 @@ def test_what_cannot_be_compared_raises(rng):
     with pytest.raises(ValueError, match="reference must be one of one, other, not 'nuts'"):
         bgmm.agreement(trees, reference="nuts")
     x = np.stack([trees["one"]["observed_data"][name] for name in ("f0", "f1")], axis=1)
-    named = bgmm.fit(bgmm.models.finite(1), x, bgmm.EM(n_starts=1), seed=0)
+    named = bgmm.fit(bgmm.models.finite(1, components=bgmm.models.Diagonal()), x, bgmm.EM(n_starts=1), seed=0)
     with pytest.raises(ValueError, match="fit 'em' is one point"):
         bgmm.agreement({"one": trees["one"], "em": named})
     with pytest.raises(ValueError, match="fit 'em' has the features x1, x2, and 'one' has f0, f1"):
