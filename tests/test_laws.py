@@ -33,8 +33,7 @@ N, D, K = 60, 3, 3
 FITS = [(family, engine) for family in GAUSSIANS for engine in ENGINES]
 QUICK = {
     ("diagonal", "map"),
-    ("spherical", "map"),
-    ("spherical", "ml"),
+    ("diagonal", "ml"),
 } | {("tied diagonal", engine) for engine in ("map", "nuts", "gibbs")}
 
 
@@ -332,7 +331,7 @@ def test_posterior_has_the_same_variables_for_every_engine(family, engine):
     assert found == expected
 
 
-@pytest.mark.parametrize("family", also_slow(("diagonal", "spherical", "tied gaussian"), ("diagonal", "spherical")))
+@pytest.mark.parametrize("family", also_slow(("diagonal", "spherical", "tied gaussian"), ("diagonal",)))
 def test_units_change_nothing_but_the_units(family):
     one, other = (bgmm.relabel(fitted(family, "map", changed)) for changed in (False, True))
     lp = one["sample_stats"]["lp"].item()

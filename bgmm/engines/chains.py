@@ -55,7 +55,7 @@ def sampled(
     :param on_interrupt: "keep" returns the draws that have come when the user interrupts, if there are any, and says so.
     """
     collected = Collected(n_warmup)
-    sizes = [*([] if enough is None else _looks(n_draws)), n_draws]
+    sizes = [*([] if enough is None else stopping_points(n_draws)), n_draws]
     try:
         with closing(chunks):
             for part in after_warmup(chunks, n_warmup, sizes, collected):
@@ -93,7 +93,8 @@ def after_warmup(chunks: Chunks, n_warmup: int, sizes: Iterable[int], collected:
             size = next(remaining, None)
 
 
-def _looks(n_draws: int) -> Iterator[int]:
+def stopping_points(n_draws: int) -> Iterator[int]:
+    """Numbers of draws, fewer than ``n_draws``, after which a sampler may stop."""
     look = _FIRST_LOOK
     while look < n_draws:
         yield look

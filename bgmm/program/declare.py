@@ -25,7 +25,7 @@ from bgmm.program.distributions import ComponentMixture
 from bgmm.program.exchangeable import exchangeable_sites
 from bgmm.program.family import About, DeclaredMixture, is_of_bgmm
 from bgmm.program.target import Target
-from bgmm.program.trace import Hold, Layout, layout_of, observed_mixture, one_program, read_trace, unpack
+from bgmm.program.trace import Hold, Layout, innermost, layout_of, observed_mixture, one_program, read_trace, unpack
 from bgmm.program.weights_prior import k_is_random
 
 _NO_MIXTURE = (
@@ -165,14 +165,11 @@ def _shown_by_components(model: DeclaredMixture, about: About) -> set[str]:
 
     def names(sites: dict[str, dict[str, Any]]) -> set[str]:
         shapes = jax.tree.map(lambda a: np.ones(a.shape), declared[0])
-        factors = {name for name, site in sites.items() if site["type"] == "sample" and _is_correlation(site["fn"].support)}
+        drawn = {name: site["fn"].support for name, site in sites.items() if site["type"] == "sample"}
+        factors = {name for name, support in drawn.items() if innermost(support) is constraints.corr_cholesky}
         return set(shapes.variables()) | factors
 
     return read_trace(lambda: declared.append(model.components.declare(1, about)), names)
-
-
-def _is_correlation(support) -> bool:
-    return support is constraints.corr_cholesky or getattr(support, "base_constraint", None) is constraints.corr_cholesky
 
 
 @one_off

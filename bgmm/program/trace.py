@@ -34,6 +34,13 @@ def size(layout: Layout) -> int:
     return sum(int(np.prod(shape)) for _, shape in layout)
 
 
+def innermost(support: Constraint) -> Constraint:
+    """The constraint of one value, of a support of several independent ones."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
 def bijection(support: Constraint) -> Transform:
     """From unconstrained values onto a support: NumPyro's ``biject_to``, but our own onto Cholesky factors of correlations."""
     if support is constraints.corr_cholesky:

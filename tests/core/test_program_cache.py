@@ -46,7 +46,8 @@ def test_programs_are_kept_once_and_settings_are_left_alone(tmp_path):
     assert all(folder.stat().st_mode & 0o077 == 0 for folder in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("own", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [False, True])
 def test_the_cache_can_be_off_and_gives_way_to_the_users_own(tmp_path, own):
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()
@@ -55,7 +56,8 @@ def test_the_cache_can_be_off_and_gives_way_to_the_users_own(tmp_path, own):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="XDG_CACHE_HOME is of Linux")
-@pytest.mark.parametrize("writable", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("writable", [True, False])
 def test_programs_are_kept_in_the_users_cache_where_it_can_be_written(writable, tmp_path):
     cache = tmp_path / "cache"
     if not writable:

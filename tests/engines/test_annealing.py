@@ -41,9 +41,10 @@ def cluster():
     return fixed, statistics, jnp.asarray(z[chosen]), np.log(w.mean()) + log_w.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("numbers", "paths"),
-    [pytest.param(5, 1, marks=pytest.mark.slow), (1, 10)],
+    [(5, 1), (1, 10)],
     ids=["one factor", "two paths of five factors"],
 )
 def test_weights_forwards_and_backwards_are_distributed_as_one_another(cluster, numbers, paths, monkeypatch):

@@ -137,6 +137,7 @@ def test_a_fit_that_was_interrupted_says_so_in_a_warning_its_tree_and_its_summar
     assert sum("interrupted" in str(one.message) for one in warned) == 1
 
 
+@pytest.mark.slow
 def test_all_draws_are_taken_where_stopping_early_is_off(rng):
     x = rng.normal(size=(60, 1))
     for stop_early, n_draws in ((True, 250), (False, 300)):

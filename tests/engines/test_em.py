@@ -144,6 +144,7 @@ def test_missing_values_fitted_by_em_reach_a_stationary_point_of_the_marginal_li
         assert log_density(moved, x).sum() < height + 1e-5
 
 
+@pytest.mark.slow
 def test_a_collapsed_start_is_not_chosen_and_a_fit_without_choice_says_so(rng):
     x = np.concatenate([rng.normal(size=(60, 1)), np.full((6, 1), 9.0)])
     with pytest.warns(UserWarning, match="resolution of the data"):

@@ -130,6 +130,7 @@ def test_a_users_own_program_agrees_with_numpyros_own_mixture(rng):
                 assert abs(statistic(a[..., j]) - statistic(b[..., j])) < 4 * np.hypot(*errors)
 
 
+@pytest.mark.slow
 def test_canonical_variables_are_read_off_a_users_program(rng):
     x = rng.normal(size=(60, 1)) + 3.0 * (rng.uniform(size=(60, 1)) < 0.5)
     posterior = bgmm.fit(ordered_program, x, engine="em", seed=0)["posterior"].isel(chain=0, draw=0)

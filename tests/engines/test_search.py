@@ -121,6 +121,7 @@ def test_other_starts_reach_the_same_mode(faithful, starts):
     np.testing.assert_allclose(total_log_likelihood(one), total_log_likelihood(other), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_search_begins_at_a_start_of_the_users_own(iris):
     x, engine = iris.to_numpy(), bgmm.EM(prior=False)
     fitted = bgmm.fit(models.finite(3), x, engine=engine, seed=0)

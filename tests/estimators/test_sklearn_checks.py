@@ -17,8 +17,14 @@ SAMPLED = Clusters(
 )
 
 
-@parametrize_with_checks([GaussianMixture(), BayesianGaussianMixture()])
-def test_the_mixtures_are_estimators(estimator, check):
+@parametrize_with_checks([GaussianMixture()])
+def test_a_mixture_is_an_estimator(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([BayesianGaussianMixture()])
+def test_a_variational_mixture_is_an_estimator(estimator, check):
     check(estimator)
 
 

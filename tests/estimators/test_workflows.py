@@ -20,7 +20,7 @@ from bgmm import models
 from bgmm.estimators import BayesianGaussianMixture, Clusters, GaussianMixture
 
 # the model and the size of the data of tests/engines/test_gibbs.py, whose programs are kept
-QUICK = Clusters(model=models.random_k(), engine=bgmm.Gibbs(n_draws=100, n_warmup=100, n_chains=2, jumps=0), random_state=0)
+QUICK = Clusters(model=models.random_k(), engine=bgmm.Gibbs(n_draws=90, n_warmup=100, n_chains=2, jumps=0), random_state=0)
 MIXTURES = (GaussianMixture(2, random_state=0), BayesianGaussianMixture(n_components=4, random_state=0, max_iter=1000))
 SPHERES = models.finite(2, components=models.Spherical())  # which compile quickly
 
@@ -146,7 +146,11 @@ def test_clusters_scores_by_the_posterior_predictive_density(clusters, three):
 
 
 @pytest.mark.parametrize(
-    "estimator", [Clusters(model=SPHERES, engine=bgmm.EM(n_starts=1)), GaussianMixture(2, engine=bgmm.EM(n_starts=1))]
+    "estimator",
+    [
+        pytest.param(Clusters(model=SPHERES, engine=bgmm.EM(n_starts=1)), marks=pytest.mark.slow),
+        GaussianMixture(2, engine=bgmm.EM(n_starts=1)),
+    ],
 )
 def test_a_tree_has_the_names_and_the_index_of_a_frame(estimator, three):
     named = three.set_axis([f"flower {i}" for i in range(len(three))]).assign(id=np.arange(len(three)) ** 2)

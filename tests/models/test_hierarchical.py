@@ -94,7 +94,7 @@ def test_covariances_of_any_spread_have_cholesky_factors():
     assert np.isfinite(factor(jax.random.split(jax.random.key(0), 20_000))).all()
 
 
-@pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.parametrize("d", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_centred_form_holds_the_component_and_has_the_jacobian_of_brute_force(d):
     """log p(c | h') - log p(c | h) = log p(z' | h') - log p(z | h) + log |dz' / dz|, z' having the form of z under h'."""
     target = target_of(d)

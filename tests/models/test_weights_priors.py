@@ -234,7 +234,11 @@ class LogNormal:
         pytest.param(Equal(3), {"n_occupied"}, marks=pytest.mark.slow),
         # what is Declining's own: its laws above; its concentration moves as zipf's does, its weights' prior is used as equal's
         pytest.param(Declining(8, LogNormal()), {"n_components", "n_occupied", "concentration"}, marks=pytest.mark.slow),
-        (models.RandomK(Zipf(), LogNormal(), max_components=8), {"n_components", "n_occupied", "concentration"}),
+        pytest.param(
+            models.RandomK(Zipf(), LogNormal(), max_components=8),
+            {"n_components", "n_occupied", "concentration"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["equal", "declining", "zipf"],
 )

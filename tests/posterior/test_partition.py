@@ -17,6 +17,7 @@ from tests.mixtures import log_density, log_joint, random_mixture, sample
 from tests.posterior_trees import jittered, switched, tree_of
 
 BOTH = pytest.mark.parametrize("loss", ["vi", "binder"])
+VI_ALONE = pytest.mark.parametrize("loss", ["vi", pytest.param("binder", marks=pytest.mark.slow)])  # the other is as long
 
 
 def vi(c, z) -> float:
@@ -70,7 +71,7 @@ def test_the_loss_is_that_of_entropies_and_of_pairs(rng, loss):
     np.testing.assert_allclose(distances(z[3], ungrouped(z), LOSSES[loss])[3], 0, atol=1e-12)
 
 
-@BOTH
+@VI_ALONE
 def test_the_search_finds_the_best_of_all_set_partitions(loss):
     rng = np.random.default_rng(5)
     for case in range(40):
@@ -81,7 +82,7 @@ def test_the_search_finds_the_best_of_all_set_partitions(loss):
         assert found == pytest.approx(least, abs=1e-9), z
 
 
-@BOTH
+@VI_ALONE
 def test_no_draw_and_no_other_start_is_better(overlapping, loss):
     found = bgmm.partition(overlapping, loss=loss, seed=2)
     z = draws_of_partition(overlapping, seed=2)
@@ -177,7 +178,7 @@ def test_at_most_so_many_draws_from_every_chain_and_so_many_clusters(rng):
     assert bgmm.partition(tree, loss="binder").sizes["cluster"] > 2
 
 
-@BOTH
+@VI_ALONE
 @pytest.mark.parametrize("probability", [pytest.param(0.5, marks=pytest.mark.slow), 0.95])
 def test_the_ball_is_the_smallest_that_holds_the_probability_and_its_bounds_are_the_farthest(overlapping, loss, probability):
     around = bgmm.partition(overlapping, loss=loss, seed=4)

@@ -18,7 +18,7 @@ from bgmm.core.in_memory import InMemory
 from bgmm.core.one_off import one_off
 from bgmm.core.progress import advance, is_shown, note, split_r_hat, stage
 from bgmm.core.threads import side_by_side
-from bgmm.engines.chains import Chunks
+from bgmm.engines.chains import Chunks, stopping_points
 from bgmm.engines.gibbs.jumps import none
 from bgmm.engines.gibbs.landmarks import find_landmarks
 from bgmm.engines.gibbs.reference import PriorSummary
@@ -40,7 +40,7 @@ class Constants:
     jumps: int = 1  # in each sweep
     jumps_worth: float = 0.01  # share accepted since a look under which they are tried in one sweep of each draw alone
     looks: tuple[float, ...] = (0.75, 1.0)  # shares of warm-up after which landmarks for the jumps are sought
-    later: tuple[int, ...] = (250, 375, 560, 840, 1260)  # draws after which they are sought anew, and then no more
+    later: tuple[int, ...] = tuple(stopping_points(1261))  # draws after which they are sought anew, and then no more
     chunk: int = 5  # draws between two updates of the progress bar
 
 
