@@ -4,7 +4,8 @@
 
 suitable = -c 'import sys; sys.exit(sys.version_info < (3, 12))'
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.14; do $$p $(suitable) 2>/dev/null && echo $$p && exit; done; echo python3)
-pip_install = bin/python -m pip install -q -c constraints.txt
+# Bytecode of what is imported is written at its first import: that of all packages takes two thirds of an installation.
+pip_install = bin/python -m pip install -q --no-compile -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: demo test calibration lint notebooks bench venv clean
 

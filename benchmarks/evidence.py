@@ -8,7 +8,8 @@ of the default family under a uniform prior and concentration 1, on CSV files of
 ``--only SET ...`` these alone. A data set that is in build/benchmarks/evidence.jsonl is not fitted again. "Error" is one Monte
 Carlo standard error: of the evidence over its batches, of Gibbs from the effective draws of the indicator of m. k-hat is that
 of the importance weights of m components; with "SMC", tempered sequential Monte Carlo took their place, in as many
-temperatures as stand there.
+temperatures as stand there. "Starts" are those of the search for modes: with 5 components on Old Faithful, 32 find 7 modes, and
+a third of the evidence of the 11 that 128 find.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ FILE = Path(__file__).parent.parent / "build" / "benchmarks" / "evidence.jsonl"
 TABLE = Path(__file__).parent / "EVIDENCE.md"
 PUBLISHED = {2: -235.254, 3: -226.677}
 LARGEST = 6
+STARTS = 128
 SHOWN = 0.005  # least probability in the table
 
 
@@ -79,13 +81,14 @@ def compared(x: np.ndarray) -> dict:
     model = models.Mixture(_weights(), models.Hierarchical())
     start = time.process_time()
     with warnings.catch_warnings(action="ignore"):
-        found = bgmm.log_evidence(model, x)
+        found = bgmm.log_evidence(model, x, settings=bgmm.Evidence(n_starts=STARTS))
         middle = time.process_time()
         tree = bgmm.fit(model, x, seed=0, log_likelihood=False)
     k_plus = tree["posterior"]["n_occupied"].to_numpy()
     is_m = [(k_plus == m).astype(float) for m in range(1, LARGEST + 1)]
     r_hat = az.rhat(k_plus.astype(float)) if np.ptp(k_plus) else 1.0
     return {
+        "starts": STARTS,
         "evidence": _finite(found["posterior_n_occupied"]),
         "evidence_error": _finite(found["posterior_n_occupied_error"]),
         "k_hat": _finite(found["k_hat"]),
@@ -109,10 +112,10 @@ def _finite(values: xr.DataArray) -> list[float | None]:
 def _write(lines: list[dict]) -> None:
     """The table of the sets so far."""
     head = ["data", "m", "evidence: P(K+ = m)", "error", "k-hat", "Gibbs: P(K+ = m)", "error", "difference in errors"]
-    head += ["R-hat of K+", "CPU s"]
+    head += ["R-hat of K+", "starts", "CPU s"]
     body = []
     for line in lines:
-        about = [f"{line['r_hat']:.3f}", " and ".join(f"{seconds:.0f}" for seconds in line["cpu_seconds"])]
+        about = [f"{line['r_hat']:.3f}", str(line["starts"]), " and ".join(f"{seconds:.0f}" for seconds in line["cpu_seconds"])]
         name = f"{line['name']}, {line['shape'][0]} x {line['shape'][1]}"
         for i in range(LARGEST):
             both = [line[key][i] for key in ("evidence", "evidence_error", "gibbs", "gibbs_error")]
@@ -124,7 +127,7 @@ def _write(lines: list[dict]) -> None:
             method = f"SMC, {n_temperatures:.0f}" if n_temperatures else "–" if k_hat is None else f"{k_hat:.2f}"
             told = [f"{value:.3f}" for value in both]
             body.append([name, str(i + 1), *told[:2], method, *told[2:], z, *about])
-            name, about = "", ["", ""]
+            name, about = "", ["", "", ""]
     text = ["# Two ways to the number of clusters", "", (__doc__ or "").split("\n\n")[2].strip(), ""]
     TABLE.write_text("\n".join([*text, *table(head, body)]) + "\n")
 

@@ -179,6 +179,7 @@ def test_tight_components_far_apart_are_fitted_in_single_precision_too(rng):
     np.testing.assert_allclose(tree["posterior"]["scales"], 1e-4, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_centres_are_for_the_end_of_a_search_and_not_for_another(monkeypatch, rng):
     """Tight components far apart: from the optimum without centres to the one with them, which EM does not improve."""
     centres = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])

@@ -62,7 +62,8 @@ class Evidence:
     :param n_draws: number of draws for importance sampling.
     :param n_particles: number of draws for tempered sequential Monte Carlo, which is used where importance sampling is not
         reliable.
-    :param n_starts: number of restarts of the search for modes.
+    :param n_starts: number of restarts of the search for modes. Where components overlap there are many modes, and those that
+        are missed are missing in the evidence: of Old Faithful with 5 components, 128 starts find three times that of 32.
     """
 
     n_draws: int = 16384
