@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.marks import also_slow
+
 FORKED = """
 import multiprocessing, sys, warnings
 import numpy as np
@@ -114,7 +116,7 @@ def test_a_fork_before_the_first_fit_computes():
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 @pytest.mark.parametrize(
     ("parent", "says"),
-    [("unknown", "3.0"), *(pytest.param(parent, "spawn", marks=pytest.mark.slow) for parent in ("computed", "lazy"))],
+    also_slow([("unknown", "3.0"), ("computed", "spawn"), ("lazy", "spawn")], [("unknown", "3.0")]),
 )
 def test_a_fork_that_imports_bgmm_first_computes_or_says_it_cannot(parent, says):
     (said,) = run(parent, FIRST_IN_CHILD)

@@ -24,6 +24,7 @@ from bgmm.engines.optimise.objective import Objective, em_step
 from bgmm.program.declare import are_alike, make_target
 from bgmm.tree.schema import DIMS, violations
 from tests.catalogue import ENGINES, FAMILIES, GAUSSIANS, WEIGHTS
+from tests.marks import also_slow
 
 pytestmark = [  # the runs of the catalogue are short, and some posteriors far from normal; the laws hold all the same
     pytest.mark.filterwarnings("ignore:the chains"),
@@ -47,11 +48,6 @@ def rows_of_clusters(n, d, seed=0):
 X = rows_of_clusters(N, D)
 MISSING = np.where(np.random.default_rng(1).random((N, D)) < 0.2, np.nan, X)
 FEW = 4  # rows of a block: many blocks, so that they are spread over two devices
-
-
-def also_slow(names, quick):
-    """Each name, those that are not quick marked as slow: what compiles long, and differs little from what is quick."""
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def target_of(family, x=X, weights=None, *, prior="uniform", size=FEW, rows=None):

@@ -12,6 +12,7 @@ import pytest
 import bgmm
 from bgmm import models
 from bgmm.tree.read import about
+from tests.marks import also_slow
 
 N = 40_000  # more than four times what the search looks at first: both ways begin on the same subsample
 MODEL = models.finite(2, components=models.Diagonal())
@@ -42,9 +43,7 @@ def files(x, tmp_path_factory):
     return {"npy": bgmm.stream(folder / "rows.npy"), "parquet": bgmm.stream(folder / "rows.parquet", columns=["x1", "x2"])}
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=() if name == "map" else pytest.mark.slow) for name in ENGINES]
-)
+@pytest.fixture(scope="module", params=also_slow(ENGINES, ("map",)))
 def fits(request, x, files):
     """The fits of one engine from memory and from both files."""
     with warnings.catch_warnings(action="ignore"):  # of the short chains

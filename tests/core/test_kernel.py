@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,11 @@ from bgmm.core.gaussians import Linear
 from bgmm.core.in_memory import InMemory, in_memory
 from bgmm.core.scaling import scaling_of
 from bgmm.posterior.evaluate import at_rows, log_likelihoods
+from tests.marks import also_slow
 from tests.mixtures import Parameters, log_density, log_joint, random_mixture, sample
 
 QUICK = {(1, 1), (2, 3), (5, 10), (20, 3)}  # each shape is compiled anew
-SHAPES = [pytest.param(d, k, marks=() if (d, k) in QUICK else pytest.mark.slow) for d in (1, 2, 5, 20) for k in (1, 3, 10)]
+SHAPES = also_slow(product((1, 2, 5, 20), (1, 3, 10)), QUICK)
 
 
 places_of = jax.jit(kernel.log_likelihood_of_rows)
@@ -110,9 +112,7 @@ def test_gradient_equals_automatic_differentiation_of_the_naive_density(rng, d, 
     np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    ("d", "k"), [pytest.param(d, k, marks=pytest.mark.slow) for d, k in ((1, 1), (1, 10), (5, 3))] + [(2, 3)]
-)
+@pytest.mark.parametrize(("d", "k"), also_slow([(1, 1), (1, 10), (2, 3), (5, 3)], {(2, 3)}))
 def test_hessian_equals_automatic_differentiation_of_the_naive_density(rng, d, k):
     mixture = random_mixture(rng, k, d)
     x = sample(rng, mixture, 40)[0]

@@ -42,11 +42,7 @@ def cluster():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("numbers", "paths"),
-    [(5, 1), (1, 10)],
-    ids=["one factor", "two paths of five factors"],
-)
+@pytest.mark.parametrize(("numbers", "paths"), [(5, 1), (1, 10)], ids=["one factor", "two paths of five factors"])
 def test_weights_forwards_and_backwards_are_distributed_as_one_another(cluster, numbers, paths, monkeypatch):
     """With r = w / evidence, the mean of g(r) backwards is that of r g(r) forwards, for any g (Crooks 1999)."""
     fixed, statistics, posterior, log_evidence = cluster

@@ -20,6 +20,7 @@ from bgmm.engines.optimise.objective import Objective, em_step
 from bgmm.engines.optimise.search import search
 from bgmm.engines.optimise.starts import first_guesses
 from bgmm.program.declare import make_target
+from tests.marks import also_slow
 from tests.mixtures import Parameters, log_density, random_mixture, sample
 
 
@@ -39,9 +40,7 @@ def total_log_likelihood(tree) -> float:
     return float(bgmm.log_density(tree).sum())
 
 
-@pytest.mark.parametrize(
-    ("name", "k"), [("iris", 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("faithful", 2), ("galaxies", 3)))]
-)
+@pytest.mark.parametrize(("name", "k"), also_slow([("iris", 3), ("faithful", 2), ("galaxies", 3)], {("iris", 3)}))
 def test_maximum_likelihood_reaches_the_best_of_50_restarts_of_scikit_learn(name, k, iris, faithful):
     x = {"iris": iris, "faithful": faithful, "galaxies": bgmm.galaxies()}[name]
     tree = bgmm.fit(models.finite(k), x, engine=bgmm.EM(prior=False, n_starts=50), seed=0)

@@ -32,6 +32,7 @@ from bgmm.program.declare import make_target
 from bgmm.program.target import Target
 from bgmm.program.weights import PaddedDirichlet
 from bgmm.tree.schema import violations
+from tests.marks import also_slow
 from tests.mixtures import Parameters
 
 N = 8  # rows of the joint-distribution test
@@ -130,12 +131,7 @@ def arbitrary_landmarks(target) -> jumps.Landmarks:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(SharedRate(), marks=pytest.mark.slow),
-        pytest.param(Tied(), marks=pytest.mark.slow),
-        pytest.param(NonCentred(), marks=pytest.mark.slow),
-        pytest.param(models.Hierarchical(), marks=pytest.mark.slow),
-    ],
+    params=also_slow([SharedRate(), Tied(), NonCentred(), models.Hierarchical()], ()),
     ids=lambda f: type(f).__name__,
 )
 def joint(request):
@@ -190,7 +186,7 @@ def largest_z(joint, n: int, inverse_temperature: float = 1.0) -> float:
     return max(z)
 
 
-LENGTHS = pytest.mark.parametrize("n", [2000, pytest.param(8000, marks=pytest.mark.slow)])
+LENGTHS = pytest.mark.parametrize("n", [2000, 8000])
 
 
 @LENGTHS
@@ -198,7 +194,6 @@ def test_sweeps_that_alternate_with_new_data_leave_the_joint_distribution(n, joi
     assert largest_z(joint, n) < 4.0  # of 12: over 4 with probability 8e-4; of 26: 2e-3
 
 
-@pytest.mark.slow
 @LENGTHS
 def test_without_the_likelihood_the_prior_of_everything_is_recovered(n, joint):
     assert largest_z(joint, n, inverse_temperature=0.0) < 4.0

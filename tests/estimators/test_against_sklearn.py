@@ -10,12 +10,9 @@ import sklearn.mixture
 from sklearn.exceptions import ConvergenceWarning
 
 from bgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from tests.marks import also_slow
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
-TWO_QUICK = pytest.mark.parametrize(
-    "covariance_type",
-    [pytest.param(kind, marks=() if kind in ("full", "diag") else pytest.mark.slow) for kind in COVARIANCE_TYPES],
-)
 OURS = {"GaussianMixture": GaussianMixture, "BayesianGaussianMixture": BayesianGaussianMixture}
 
 
@@ -90,7 +87,7 @@ def test_a_tied_covariance_that_begins_at_seeds_is_scikit_learns_of_centred_rows
 
 
 @pytest.mark.parametrize("weights", ["dirichlet_process", "dirichlet_distribution"])
-@TWO_QUICK
+@pytest.mark.parametrize("covariance_type", also_slow(COVARIANCE_TYPES, ("full", "diag")))
 def test_variational_inference_takes_the_same_steps(covariance_type, weights, iris):
     x = iris.to_numpy()
     priors = {

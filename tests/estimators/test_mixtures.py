@@ -8,12 +8,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 import bgmm
 from bgmm.estimators import BayesianGaussianMixture, GaussianMixture
+from tests.marks import also_slow
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 BOTH = (GaussianMixture, BayesianGaussianMixture)
-FULL_ALONE = pytest.mark.parametrize(
-    "covariance_type", [pytest.param(kind, marks=() if kind == "full" else pytest.mark.slow) for kind in COVARIANCE_TYPES]
-)
+FULL_ALONE = pytest.mark.parametrize("covariance_type", also_slow(COVARIANCE_TYPES, ("full",)))
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +169,7 @@ def test_a_component_of_one_row_is_an_error_without_regularisation(x):
         GaussianMixture(3, reg_covar=0.0, random_state=0, n_init=5).fit(far)
 
 
-@pytest.mark.parametrize(
-    "covariance_type", ["full", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("tied", "diag"))]
-)
+@pytest.mark.parametrize("covariance_type", also_slow(("full", "tied", "diag"), ("full",)))
 def test_an_engine_finds_at_least_the_likelihood_of_scikit_learns_em(covariance_type, x):
     one = GaussianMixture(2, covariance_type=covariance_type, random_state=0, tol=1e-6).fit(x)
     best = GaussianMixture(2, covariance_type=covariance_type, random_state=0, engine=bgmm.EM(prior=False)).fit(x)

@@ -13,11 +13,12 @@ from sklearn.metrics import mutual_info_score
 import bgmm
 from bgmm.posterior.losses import LOSSES, contingency_tables, distances, grouped, ungrouped
 from bgmm.posterior.salso import search
+from tests.marks import also_slow
 from tests.mixtures import log_density, log_joint, random_mixture, sample
 from tests.posterior_trees import jittered, switched, tree_of
 
 BOTH = pytest.mark.parametrize("loss", ["vi", "binder"])
-VI_ALONE = pytest.mark.parametrize("loss", ["vi", pytest.param("binder", marks=pytest.mark.slow)])  # the other is as long
+VI_ALONE = pytest.mark.parametrize("loss", also_slow(("vi", "binder"), ("vi",)))
 
 
 def vi(c, z) -> float:

@@ -98,7 +98,7 @@ def test_the_summary_says_what_was_pruned(with_a_small_one):
 
 def test_a_mode_under_a_sparse_prior_is_finite_and_says_what_it_emptied(rng):
     x = rng.normal(size=(80, 1)) + 9 * (rng.uniform(size=(80, 1)) < 0.4)
-    tree = bgmm.fit(models.finite(5, concentration=0.01, components=models.Diagonal()), x, engine=bgmm.EM(n_starts=4), seed=0)
+    tree = bgmm.fit(models.finite(5, concentration=0.01), x, engine=bgmm.EM(n_starts=4), seed=0)
     assert bool(tree["sample_stats"]["converged"].all())
     for name, variable in tree["posterior"].data_vars.items():
         assert np.isfinite(variable).all(), name

@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import norm
 
 import bgmm
+from tests.marks import also_slow
 from tests.mixtures import random_mixture
 
 
@@ -21,7 +22,9 @@ def ours_and_numpyros(rng, batch=(), k=3, d=2):
     return bgmm.GaussianMixture(np.exp(w), mu, L), dist.MixtureSameFamily(dist.Categorical(logits=w), components)
 
 
-@pytest.mark.parametrize(("batch", "sample_shape"), [((), ()), ((2, 3), (2, 5))])
+@pytest.mark.parametrize(
+    ("batch", "sample_shape"), also_slow([((), ()), ((4,), (2, 5)), ((2, 3), (2, 5))], [((), ()), ((2, 3), (2, 5))])
+)
 def test_log_prob_equals_numpyros_mixture(rng, batch, sample_shape):
     ours, theirs = ours_and_numpyros(rng, batch)
     x = theirs.sample(jax.random.key(0), sample_shape)
